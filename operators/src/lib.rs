@@ -1,0 +1,7 @@
+//! The steps of the dataflow: what an event is, and what each operator does with it.
+//!
+//! [`record`] what flows.
+//!
+//! Deliberately absent: I/O, wall clocks, async. Time comes in with the records, tables and models as values.
+
+pub mod record;

@@ -1,0 +1,7 @@
+//! PulseEcom: everything that touches the outside. In the order in which data flow: gateway, log, sequencer and workers,
+//! persist and store, deliver, sidecar.
+//!
+//! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
+
+pub mod store;
+pub mod telemetry;

@@ -1,0 +1,33 @@
+//! Every metric name, once. Prometheus adds `_total` to counters; the registry adds the prefix `pulse_`.
+
+#![allow(missing_docs)] // a name says what it is; the help text stands where it is registered
+
+pub const EVENTS_RECEIVED: &str = "events_received";
+pub const EVENTS_REJECTED: &str = "events_rejected";
+pub const EVENTS_DUPLICATE: &str = "events_duplicate";
+pub const EVENTS_LATE: &str = "events_late";
+pub const EVENTS_SCORED: &str = "events_scored";
+pub const CARD_NUMBERS_MASKED: &str = "card_numbers_masked";
+pub const ALERTS: &str = "alerts";
+pub const STAGE_DURATION: &str = "stage_duration_seconds";
+pub const INGEST_TO_ALERT_DURATION: &str = "ingest_to_alert_duration_seconds";
+pub const HTTP_REQUEST_DURATION: &str = "http_request_duration_seconds";
+pub const HTTP_BYTES_IN_FLIGHT: &str = "http_bytes_in_flight";
+pub const LAST_EVENT_RECEIVED: &str = "last_event_received_timestamp_seconds";
+pub const WATERMARK_LAG: &str = "watermark_lag_seconds";
+pub const WEBHOOK_ATTEMPTS: &str = "webhook_attempts";
+pub const WEBHOOK_QUEUE_DEPTH: &str = "webhook_queue_depth";
+pub const WEBHOOK_DEAD_LETTERS: &str = "webhook_dead_letters";
+pub const WEBHOOK_ENDPOINT_ENABLED: &str = "webhook_endpoint_enabled";
+pub const MODEL: &str = "model";
+pub const MODEL_TRAINED: &str = "model_trained_timestamp_seconds";
+pub const PERSIST_LAG: &str = "persist_lag_records";
+pub const LOG_COMMITS: &str = "log_commits";
+pub const LOG_SYNCS: &str = "log_syncs";
+pub const LOG_SYNC_DURATION: &str = "log_sync_duration_seconds";
+pub const EPOCHS: &str = "epochs";
+pub const CHECKPOINTS: &str = "checkpoints";
+pub const ENTITIES: &str = "entities";
+pub const ENTITIES_EVICTED: &str = "entities_evicted";
+pub const SERIES_OVERFLOW: &str = "series_overflow";
+pub const BUILD: &str = "build";
