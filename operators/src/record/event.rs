@@ -265,6 +265,13 @@ pub struct Event {
     pub catalogue: Lookup,
 }
 
+impl Event {
+    /// Partition and offset in one number: the order in which a closed epoch is applied. Offsets stay below 2^48.
+    pub fn order(&self) -> u64 {
+        u64::from(self.partition) << 48 | self.offset
+    }
+}
+
 /// Why an event is not taken up. Kept in `events.rejected`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Reject {

@@ -5,5 +5,6 @@
 
 pub mod admit;
 pub mod event;
+pub mod scored;
 
 pub use event::*;
