@@ -94,6 +94,7 @@ impl Builder<'_, '_> {
             received_ms,
             time_ms,
             late: false,
+            cold_start: false,
             event_type,
             type_text,
             id,

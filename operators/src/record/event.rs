@@ -193,6 +193,8 @@ pub struct Event {
     pub time_ms: i64,
     /// Older than the partition's running maximum of event time less the allowed lateness, in offset order.
     pub late: bool,
+    /// Its partition has less than a week of history: nothing counts as new yet.
+    pub cold_start: bool,
     /// Type, known or not.
     pub event_type: EventType,
     /// Type as text.
