@@ -3,6 +3,8 @@
 //!
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
+pub mod json;
 pub mod log;
+pub mod persist;
 pub mod store;
 pub mod telemetry;
