@@ -3,5 +3,8 @@
 //!
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
+pub mod access;
+pub mod gateway;
+pub mod http;
 pub mod store;
 pub mod telemetry;
