@@ -6,5 +6,6 @@
 pub mod access;
 pub mod gateway;
 pub mod http;
+pub mod log;
 pub mod store;
 pub mod telemetry;
