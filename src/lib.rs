@@ -3,6 +3,9 @@
 //!
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
+pub mod access;
+pub mod gateway;
+pub mod http;
 pub mod json;
 pub mod log;
 pub mod persist;
