@@ -55,10 +55,8 @@ impl Alarm {
     /// New entries are there.
     pub fn ring(&self) {
         let slots = self.slots.lock().unwrap_or_else(|e| e.into_inner());
-        for (activator, pending) in slots.iter().filter(|(_, pending)| !pending.swap(true, Ordering::AcqRel)) {
-            // a worker that is gone has nothing to be woken for
-            let _ = activator.activate();
-            let _ = pending;
+        for (activator, _) in slots.iter().filter(|(_, pending)| !pending.swap(true, Ordering::AcqRel)) {
+            let _ = activator.activate(); // fails when the worker is gone, and then there is nobody to wake
         }
     }
     /// Sources end, and with them the dataflow.
@@ -172,7 +170,11 @@ fn intake<'s>(
     };
     let pending = Arc::new(AtomicBool::new(false));
     let (job, mine) = (job.clone(), pending.clone());
-    let stream = source(scope, progress.clone(), move |_epoch| {
+    let alarm = job.alarm.clone();
+    let register = move |activator| {
+        alarm.slots.lock().unwrap_or_else(|e| e.into_inner()).push((activator, pending));
+    };
+    source(scope, progress, register, move |_epoch| {
         mine.store(false, Ordering::Release); // before looking: what comes later wakes us again
         if job.alarm.stopped() {
             return Pull::End;
@@ -193,8 +195,7 @@ fn intake<'s>(
                 Pull::End
             }
         }
-    });
-    (stream, pending).0
+    })
 }
 
 fn own_groups(scope: Scope<'_, u64>) -> impl Iterator<Item = usize> {
@@ -279,7 +280,7 @@ fn decisions<'s>(
     let due = || if me == 0 { checkpoints.subscribe() } else { Default::default() };
     let context = job.position.active.context(&*job.artifacts);
     let (initial, series) = match &context {
-        Ok(context) => (GROUPS.map(|g| context.model(g).initial_threshold()), context.config().series.clone()),
+        Ok(context) => (GROUPS.map(|g| context.initial_threshold(g)), context.config().series.clone()),
         Err(e) => return (job.fatal)(&e.to_string()),
     };
     let trackers = blob(job, Blob::Thresholds).unwrap_or_else(|| Trackers::new(initial));

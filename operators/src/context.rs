@@ -99,6 +99,10 @@ impl Context {
     pub fn model(&self, group: Group) -> &GroupModel {
         self.bundle.model(group)
     }
+    /// The first threshold of a group, on the score's scale.
+    pub fn initial_threshold(&self, group: Group) -> f64 {
+        self.bundle.threshold(group)
+    }
     /// `global_model@v0`
     pub fn model_version(&self) -> &str {
         &self.bundle.version

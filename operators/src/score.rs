@@ -6,7 +6,9 @@ use crate::batch::{Batch, Channel, Score};
 use crate::entity::answers_of;
 use crate::features::assemble;
 use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
-use pulse_models::bundle::{GroupModel, ModelScore, Scratch};
+use pulse_models::bundle::GroupModel;
+use pulse_models::ensemble::{ModelScore, Scratch};
+use pulse_models::explain;
 use pulse_models::features::{COLUMNS, GROUPS, Row};
 
 /// Reasons are worked out for what is at least this unusual (-log10 p): one in twenty.
@@ -48,6 +50,7 @@ impl Scorer {
             }
             let context = batch.context.clone();
             let model = context.model(group);
+            self.scores.clear();
             model.score(&self.rows, &mut self.scratch, &mut self.scores);
             for (slot, model_score) in self.slots.iter().zip(&self.scores) {
                 if let Some(score) = scores.get_mut(*slot).and_then(Option::as_mut) {
@@ -109,9 +112,11 @@ fn finish(score: &mut Score, model: &GroupModel, model_score: &ModelScore, cold_
         score.reasons.push(Reason { contribution, ..hit.reason.clone() });
     }
     let share = base / total;
-    for found in model.explain(&score.row) {
+    let mut found = Vec::new();
+    model.explain(&score.row, &mut found);
+    for found in found {
         let (code, text) = COLUMNS.get(found.column).copied().unwrap_or(("signal", "Signal of your own"));
-        if cold_start && found.direction == pulse_models::explain::Direction::New {
+        if cold_start && found.direction == explain::Direction::New {
             continue;
         }
         let known = score.reasons.iter().any(|r| r.code == code);
@@ -128,20 +133,22 @@ fn short(x: f64) -> String {
     if x == x.trunc() && x.abs() < 1e9 { format!("{x:.0}") } else { format!("{x:.2}") }
 }
 
-fn reason(code: &str, text: &str, found: &pulse_models::explain::Contribution, share: f64) -> Reason {
-    use pulse_models::explain::Direction as Found;
-    let [low, high] = found.expected;
+fn reason(code: &str, text: &str, found: &explain::Reason, share: f64) -> Reason {
+    use explain::Direction as Found;
+    let [low, high] = found.expected.map(f64::from);
+    let value = f64::from(found.value);
     let (direction, word) = match found.direction {
         Found::High => (Direction::High, "above"),
         Found::Low => (Direction::Low, "below"),
         Found::New => (Direction::New, "new; outside"),
+        Found::Missing => (Direction::Missing, "missing; not"),
     };
     Reason {
         code: code.to_owned(),
-        text: format!("{text}: {} is {word} the usual {} to {}", short(found.value), short(low), short(high)),
+        text: format!("{text}: {} is {word} the usual {} to {}", short(value), short(low), short(high)),
         direction,
-        value: found.value,
-        expected: found.expected,
+        value,
+        expected: [low, high],
         contribution: share * found.contribution,
     }
 }

@@ -7,6 +7,7 @@ use std::rc::Rc;
 use timely::container::CapacityContainerBuilder as Builder;
 use timely::dataflow::operators::generic::operator::source as timely_source;
 use timely::dataflow::{Scope, StreamVec};
+use timely::scheduling::SyncActivator;
 
 /// What a source finds when it looks.
 pub enum Pull<B> {
@@ -18,13 +19,15 @@ pub enum Pull<B> {
     End,
 }
 
-/// Emits one batch an epoch. The first epoch is the one after what `progress` starts with.
+/// Emits one batch an epoch; `register` gets what other threads wake it with. The first epoch is the one after what `progress` starts with.
 pub fn source<'s, B: 'static>(
     scope: Scope<'s, u64>,
     progress: Rc<Progress>,
+    register: impl FnOnce(SyncActivator),
     mut pull: impl FnMut(u64) -> Pull<B> + 'static,
 ) -> StreamVec<'s, u64, B> {
     timely_source::<_, Builder<Vec<B>>, _, _>(scope, "Source", move |mut capability, info| {
+        register(scope.worker().sync_activator_for(info.address.to_vec()));
         progress.set_source(scope.activator_for(info.address));
         capability.downgrade(&(progress.finished() + 1));
         let mut capability = Some(capability);

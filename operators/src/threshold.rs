@@ -11,7 +11,7 @@ use crate::keyed::begin_before;
 use crate::record::scored::on_scale;
 use bitcode::{Decode, Encode};
 use pulse_models::features::{GROUPS, Group};
-use pulse_models::quantile::{BINS, Tracker};
+use pulse_models::quantile::{BINS, Target, Tracker, bin, conformal};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use timely::container::CapacityContainerBuilder as Builder;
@@ -50,7 +50,7 @@ pub fn count(batch: &Batch) -> Counts {
     let mut counts = BTreeMap::<(i64, u8, u16), u32>::new();
     for (event, score) in batch.events.iter().zip(&batch.scores) {
         if let Some(score) = score {
-            let bin = (on_scale(score.surprise) * (BINS - 1) as f64) as u16;
+            let bin = bin(on_scale(score.surprise)) as u16;
             *counts.entry((event.time_ms.div_euclid(HOUR_MS), event.event_type.group() as u8, bin)).or_default() += 1;
         }
     }
@@ -58,16 +58,70 @@ pub fn count(batch: &Batch) -> Counts {
     Counts { budget: batch.context.budget(), counts }
 }
 
+/// Weeks of counts behind the weekly anchor of a threshold.
+const WEEKS: usize = 4;
+/// Weight of the newest hour in the running mean of events an hour: a memory of about two days.
+const VOLUME_WEIGHT: f64 = 1.0 / 48.0;
+
+/// What is kept of a group.
+#[derive(Clone, Debug, PartialEq, Encode, Decode)]
+struct Tracked {
+    tracker: Tracker,
+    /// Counts by bin of this week and the ones before, newest last.
+    weeks: Vec<Vec<u32>>,
+    hours: u64,
+    events_per_hour: f64,
+}
+
+impl Tracked {
+    fn new(initial: f64) -> Tracked {
+        Tracked { tracker: Tracker::new(initial), weeks: vec![vec![0; BINS]], hours: 0, events_per_hour: 0.0 }
+    }
+    fn hour(&mut self, counts: &[u32], quiet_hours: u64, budget_per_day: f64) {
+        for n in std::iter::repeat_n(0, quiet_hours.min(48) as usize).chain([counts.iter().sum::<u32>()]) {
+            self.hours += 1;
+            // a plain mean until the memory is full
+            let weight = VOLUME_WEIGHT.max(1.0 / self.hours as f64);
+            self.events_per_hour += weight * (f64::from(n) - self.events_per_hour);
+        }
+        self.tracker.hour(counts, self.target(budget_per_day));
+        if let Some(week) = self.weeks.last_mut() {
+            week.iter_mut().zip(counts).for_each(|(sum, n)| *sum = sum.saturating_add(*n));
+        }
+    }
+    fn target(&self, budget_per_day: f64) -> Target {
+        Target { budget_per_day, events_per_day: self.events_per_hour * 24.0 }
+    }
+    /// The anchor moves to what the last weeks say.
+    fn anchor(&mut self, budget_per_day: f64, week_over: bool) {
+        let mut counts = vec![0u64; BINS];
+        self.weeks.iter().for_each(|w| counts.iter_mut().zip(w).for_each(|(sum, n)| *sum += u64::from(*n)));
+        if counts.iter().any(|n| *n > 0) {
+            self.tracker.weekly(conformal(&counts, self.target(budget_per_day)).threshold);
+        }
+        if week_over {
+            self.weeks.push(vec![0; BINS]);
+            let old = self.weeks.len().saturating_sub(WEEKS);
+            self.weeks.drain(..old);
+        }
+    }
+}
+
 /// The trackers of all groups and the hours they have not judged yet.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Trackers {
-    trackers: Vec<Tracker>,
+    groups: Vec<Tracked>,
     open: BTreeMap<i64, Vec<Vec<u32>>>,
-    judged: i64,
+    judged: Option<i64>,
     step: u32,
-    week: String,
     /// Recent thresholds, oldest first: those that may still be in force somewhere.
     recent: Vec<Thresholds>,
+}
+
+/// Hours from the epoch (a Thursday) to the first Monday.
+const MONDAY: i64 = 4 * 24;
+fn week_number(hour: i64) -> i64 {
+    (hour - MONDAY).div_euclid(7 * 24)
 }
 
 /// ISO 8601 week of an hour since the epoch.
@@ -85,14 +139,8 @@ impl Trackers {
     /// As the model bundle starts them.
     pub fn new(initial: [f64; 7]) -> Trackers {
         let recent = vec![Thresholds { from_epoch: 0, version: "initial.0".into(), values: initial }];
-        Trackers {
-            trackers: initial.iter().map(|q| Tracker::new(*q)).collect(),
-            open: BTreeMap::new(),
-            judged: i64::MIN,
-            step: 0,
-            week: String::new(),
-            recent,
-        }
+        let groups = initial.iter().map(|q| Tracked::new(*q)).collect();
+        Trackers { groups, open: BTreeMap::new(), judged: None, step: 0, recent }
     }
     /// Thresholds that may still be in force.
     pub fn recent(&self) -> &[Thresholds] {
@@ -105,7 +153,7 @@ impl Trackers {
         for (hour, group, bin, n) in all.iter().flat_map(|c| &c.counts) {
             newest = newest.max(*hour);
             // an hour that is judged already takes late events with the next
-            let hour = (*hour).max(self.judged.saturating_add(1));
+            let hour = self.judged.map_or(*hour, |judged| (*hour).max(judged + 1));
             let groups = self.open.entry(hour).or_insert_with(|| vec![vec![0; BINS]; GROUPS.len()]);
             if let Some(count) = groups.get_mut(usize::from(*group)).and_then(|bins| bins.get_mut(usize::from(*bin))) {
                 *count += n;
@@ -114,26 +162,33 @@ impl Trackers {
         let mut moved = false;
         while let Some(entry) = self.open.first_entry().filter(|hour| *hour.key() < newest) {
             let (hour, groups) = entry.remove_entry();
-            self.judge(hour, &groups, budget);
+            self.judge(hour, &groups, f64::from(budget));
             moved = true;
         }
         moved.then(|| self.publish(epoch))
     }
-    fn judge(&mut self, hour: i64, groups: &[Vec<u32>], budget: u32) {
-        let idle_hours = if self.judged == i64::MIN { 0 } else { hour - self.judged - 1 };
-        let volume: u64 = groups.iter().flatten().map(|n| u64::from(*n)).sum();
-        for (tracker, counts) in self.trackers.iter_mut().zip(groups) {
-            tracker.hour(counts, volume, idle_hours.max(0) as u64, budget);
+    fn judge(&mut self, hour: i64, counts: &[Vec<u32>], budget: f64) {
+        let before = self.judged.replace(hour).unwrap_or(hour - 1);
+        // groups that see events share the budget evenly
+        let busy = self.groups.iter().zip(counts).filter(|(g, c)| g.hours > 0 || c.iter().any(|n| *n > 0)).count();
+        let share = budget / busy.max(1) as f64;
+        let week_over = week_number(hour) != week_number(before);
+        // in its first week a shop's volume is learned anew every day
+        let anchor = week_over || hour.div_euclid(24) != before.div_euclid(24);
+        for (group, counts) in self.groups.iter_mut().zip(counts) {
+            if group.hours > 0 || counts.iter().any(|n| *n > 0) {
+                if anchor && (week_over || group.hours < 7 * 24) {
+                    group.anchor(share, week_over);
+                }
+                group.hour(counts, (hour - before - 1).max(0) as u64, share);
+            }
         }
-        self.judged = hour;
+        self.step = if week_over { 0 } else { self.step + 1 };
     }
     fn publish(&mut self, epoch: u64) -> Thresholds {
-        let week = week_of(self.judged);
-        self.step = if week == self.week { self.step + 1 } else { 0 };
-        self.week = week;
         let mut values = [0.0; 7];
-        values.iter_mut().zip(&self.trackers).for_each(|(value, tracker)| *value = tracker.threshold());
-        let version = format!("{}.{}", self.week, self.step);
+        values.iter_mut().zip(&self.groups).for_each(|(value, group)| *value = group.tracker.threshold());
+        let version = format!("{}.{}", week_of(self.judged.unwrap_or(0)), self.step);
         let thresholds = Thresholds { from_epoch: epoch + LAG, version, values };
         self.recent.push(thresholds.clone());
         let old = self.recent.iter().rposition(|t| t.from_epoch <= epoch).unwrap_or(0);
