@@ -84,6 +84,9 @@ pub struct Cause {
     pub kind: u32,
 }
 
+/// `kind` of records in `events.rejected` that the gateway wrote: they follow from nothing in the log.
+pub const FROM_GATEWAY: u32 = u32::MAX;
+
 /// What stands beside a record's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
