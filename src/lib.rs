@@ -3,5 +3,6 @@
 //!
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
+pub mod simulate;
 pub mod store;
 pub mod telemetry;
