@@ -10,5 +10,6 @@ pub mod http;
 pub mod json;
 pub mod log;
 pub mod persist;
+pub mod simulate;
 pub mod store;
 pub mod telemetry;
