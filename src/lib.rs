@@ -3,7 +3,11 @@
 //!
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
+pub mod access;
+pub mod gateway;
+pub mod http;
 pub mod json;
+pub mod log;
 pub mod persist;
 pub mod store;
 pub mod telemetry;

@@ -7,7 +7,10 @@ use super::dialect::Dialect;
 use rusqlite::{Connection, TransactionBehavior};
 
 /// All migrations in order: name (number first) and text.
-pub const MIGRATIONS: &[(&str, &str)] = &[("0002_store", include_str!("../../migrations/0002_store.sql"))];
+pub const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_access", include_str!("../../migrations/0001_access.sql")),
+    ("0002_store", include_str!("../../migrations/0002_store.sql")),
+];
 
 /// Why a store cannot be opened.
 #[derive(Debug, thiserror::Error)]

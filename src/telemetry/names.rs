@@ -13,6 +13,7 @@ pub const STAGE_DURATION: &str = "stage_duration_seconds";
 pub const INGEST_TO_ALERT_DURATION: &str = "ingest_to_alert_duration_seconds";
 pub const HTTP_REQUEST_DURATION: &str = "http_request_duration_seconds";
 pub const HTTP_BYTES_IN_FLIGHT: &str = "http_bytes_in_flight";
+pub const REJECTS_NOT_KEPT: &str = "rejects_not_kept";
 pub const LAST_EVENT_RECEIVED: &str = "last_event_received_timestamp_seconds";
 pub const WATERMARK_LAG: &str = "watermark_lag_seconds";
 pub const WEBHOOK_ATTEMPTS: &str = "webhook_attempts";
