@@ -6,6 +6,7 @@
 use crate::json::{Members, Time, scalar};
 use crate::store::rows::{AlertRow, HistoryRow, IncidentRow, LabelRow, RejectRow, ScoredRow, SeriesPoint};
 use pulse_dataflows::ports::{Meta, Partition, Topic};
+use pulse_operators::record::money;
 use serde::Deserialize;
 use serde_json::value::RawValue;
 
@@ -137,14 +138,8 @@ pub fn scored(value: &[u8], meta: Meta, raw: Option<(Meta, &[u8])>, currency: &s
 }
 
 /// Minor units of a decimal number in a currency.
-fn minor(amount: &str, currency: &str) -> Option<i64> {
-    let exponent = match currency {
-        "JPY" | "KRW" | "CLP" | "VND" | "ISK" => 0,
-        "BHD" | "KWD" | "OMR" | "JOD" | "TND" => 3,
-        _ => 2,
-    };
-    let major: f64 = amount.parse().ok()?;
-    Some((major * 10f64.powi(exponent)).round() as i64)
+fn minor(amount: &str, code: &str) -> Option<i64> {
+    money::minor(amount, money::exponent(money::currency(code)?))
 }
 
 /// What a record of `alerts` says.

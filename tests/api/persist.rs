@@ -1,12 +1,12 @@
 //! Persist: once each, whatever happens in between.
 
-use crate::memory_log::MemoryLog;
 use crate::records::*;
+use pulse::log::MemoryLog;
 use pulse::persist::{Options, Persist, PersistError, Worker};
 use pulse::store::Store;
 use pulse::store::query::{Span, alerts, events, incidents, labels, rejects, series};
 use pulse::telemetry::Metrics;
-use pulse_dataflows::ports::{EventLog, Records, Request, Topic, partition};
+use pulse_dataflows::ports::{EventLog, Topic, partition};
 use serde_json::json;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
@@ -29,7 +29,7 @@ fn page(limit: usize) -> Span {
 
 #[test]
 fn an_event_is_joined_with_its_raw_record_and_keeps_its_bytes() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
     let store = store(&dir);
     let (raw, score) = (native("o-1", T0), scored("o-1", T0, 0.526));
     event(&log, &raw, &score);
@@ -51,7 +51,7 @@ fn an_event_is_joined_with_its_raw_record_and_keeps_its_bytes() {
 
 #[test]
 fn a_crash_between_batches_doubles_and_loses_nothing() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
     for i in 0..5_000 {
         event(&log, &native(&format!("o-{i}"), T0 + i), &scored(&format!("o-{i}"), T0 + i, 0.1));
     }
@@ -73,12 +73,12 @@ fn a_crash_between_batches_doubles_and_loses_nothing() {
 
 #[test]
 fn repeats_of_a_cause_are_dropped() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
     let store = store(&dir);
     for _ in 0..2 {
         for i in 0..3u64 {
             let id = format!("o-{i}");
-            log.put(Topic::Scored, meta(T0, i, 0), scored(&id, T0, 0.7).to_string());
+            put(&log, Topic::Scored, meta(T0, i, 0), scored(&id, T0, 0.7).to_string());
             let data = alert(
                 "a-1",
                 if i == 0 { "anomaly.opened" } else { "anomaly.amended" },
@@ -86,7 +86,7 @@ fn repeats_of_a_cause_are_dropped() {
                 i + 1,
                 T0,
             );
-            log.put(Topic::Alerts, meta(T0, i, 1), data.to_string());
+            put(&log, Topic::Alerts, meta(T0, i, 1), data.to_string());
         }
     }
     let mut one = worker(&log, &store);
@@ -99,7 +99,7 @@ fn repeats_of_a_cause_are_dropped() {
 
 #[test]
 fn the_second_reader_of_one_name_is_fenced() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
     let store = store(&dir);
     event(&log, &native("o-1", T0), &scored("o-1", T0, 0.1));
     let (mut first, mut second) = (worker(&log, &store), worker(&log, &store));
@@ -112,25 +112,30 @@ fn the_second_reader_of_one_name_is_fenced() {
 
 #[test]
 fn alerts_incidents_labels_series_and_refusals_arrive() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
     let store = store(&dir);
     let score = scored("o-1", T0, 0.7);
-    log.put(Topic::Alerts, meta(T0, 0, 1), alert("a-1", "anomaly.opened", &score, 1, T0).to_string());
+    put(&log, Topic::Alerts, meta(T0, 0, 1), alert("a-1", "anomaly.opened", &score, 1, T0).to_string());
     let resolved = json!({"type": "anomaly.resolved", "timestamp": T0 + 9, "data": {"alert_id": "a-1", "count": 1}});
-    log.put(Topic::Alerts, meta(T0, 7, 1), resolved.to_string());
-    log.put(Topic::Alerts, meta(T0, 1, 2), incident("i-1", "incident.opened", T0).to_string());
-    log.put(Topic::Alerts, meta(T0, 2, 2), incident("s-1", "silence.detected", T0 + 1).to_string());
-    log.put(Topic::Alerts, meta(T0, 3, 9), json!({"type": "model.promoted", "timestamp": T0, "data": {}}).to_string());
+    put(&log, Topic::Alerts, meta(T0, 7, 1), resolved.to_string());
+    put(&log, Topic::Alerts, meta(T0, 1, 2), incident("i-1", "incident.opened", T0).to_string());
+    put(&log, Topic::Alerts, meta(T0, 2, 2), incident("s-1", "silence.detected", T0 + 1).to_string());
+    put(
+        &log,
+        Topic::Alerts,
+        meta(T0, 3, 9),
+        json!({"type": "model.promoted", "timestamp": T0, "data": {}}).to_string(),
+    );
     let points = json!({"type": "series.closed", "timestamp": T0, "data": {"bucket": "1m", "bucket_ms": T0,
         "points": [{"metric": "orders", "dimensions": {}, "value": 50.0, "expected": [40.0, 60.0], "anomalous": false},
                    {"metric": "orders", "dimensions": {"b": "2", "a": 1}, "value": 5.0, "expected": null, "anomalous": true}]}});
-    log.put(Topic::Alerts, meta(T0, 4, 9), points.to_string());
+    put(&log, Topic::Alerts, meta(T0, 4, 9), points.to_string());
     let label = json!({"time": T0, "alert_id": "a-1", "verdict": "true_positive", "origin": "person", "by": "anna"});
-    log.put(Topic::Labels, meta(T0, 0, 0), label.to_string());
+    put(&log, Topic::Labels, meta(T0, 0, 0), label.to_string());
     let refusal = json!({"time": T0, "source": "web", "code": "invalid_json", "message": "no", "payload_hash": "ab",
         "payload": "{\u{0}", "stage": "gateway", "partition": null, "offset": null});
-    log.put(Topic::Rejected, meta(T0, 0, 0), refusal.to_string());
-    log.put(Topic::Scored, meta(T0, 9, 0), b"\xff no JSON");
+    put(&log, Topic::Rejected, meta(T0, 0, 0), refusal.to_string());
+    put(&log, Topic::Scored, meta(T0, 9, 0), b"\xff no JSON");
     let mut one = worker(&log, &store);
     while one.step().unwrap() > 0 {}
     assert_eq!(one.lag(), 0);
@@ -156,7 +161,7 @@ fn alerts_incidents_labels_series_and_refusals_arrive() {
 
 #[test]
 fn a_locked_store_only_delays() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
     let persist = Persist::start(log.clone(), store(&dir), &Options::default(), &Metrics::default()).unwrap();
     let other = rusqlite::Connection::open(dir.path().join("pulse.db")).unwrap();
     other.execute_batch("BEGIN IMMEDIATE").unwrap();
@@ -178,10 +183,10 @@ fn a_locked_store_only_delays() {
 
 #[test]
 fn what_was_trimmed_is_passed_over_and_counted() {
-    let (dir, log) = (tempfile::tempdir().unwrap(), MemoryLog::new());
-    let mut records = Records::default();
-    (0..10).for_each(|i| records.push(meta(T0, i, 0), scored(&format!("o-{i}"), T0, 0.1).to_string().as_bytes()));
-    log.append_wait(Request { parts: vec![(partition(Topic::Scored, 0), records)], ..Request::default() }).unwrap();
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
+    for i in 0..10 {
+        put(&log, Topic::Scored, meta(T0, i, 0), scored(&format!("o-{i}"), T0, 0.1).to_string());
+    }
     log.trim(partition(Topic::Scored, 0), 4).unwrap();
     let store = store(&dir);
     assert_eq!(worker(&log, &store).step().unwrap(), 10);

@@ -1,14 +1,34 @@
 //! Records as the other parts write them.
 
-use crate::memory_log::MemoryLog;
-use pulse_dataflows::ports::{Cause, Meta, Topic};
+use pulse::log::MemoryLog;
+use pulse_dataflows::ports::{Cause, EventLog, Meta, Records, Request, Topic, partition};
 use serde_json::{Value, json};
+use std::sync::Arc;
 
 /// A fixed time: 2026-11-22T20:16:00Z.
 pub const T0: i64 = 1_795_378_560_000;
 
 pub fn meta(time_ms: i64, offset: u64, kind: u32) -> Meta {
     Meta { time_ms, cause: Cause { partition: 0, offset, kind } }
+}
+
+/// An empty log of one partition.
+pub fn log() -> Arc<MemoryLog> {
+    MemoryLog::new(1, 1 << 28)
+}
+
+/// Appends one record; its offset.
+pub fn put(log: &MemoryLog, topic: Topic, meta: Meta, value: impl AsRef<[u8]>) -> u64 {
+    let parts = vec![(partition(topic, 0), Records::of(meta, value.as_ref()))];
+    log.append_wait(Request { parts, ..Request::default() }).unwrap()[0]
+}
+
+/// All records of a topic.
+pub fn all(log: &MemoryLog, topic: Topic) -> Vec<Value> {
+    let mut values = vec![];
+    let mut push = |_, _, value: &[u8]| values.push(serde_json::from_slice(value).unwrap());
+    log.reader().each(partition(topic, 0), 0, u64::MAX, &mut push).unwrap();
+    values
 }
 
 pub fn native(id: &str, time_ms: i64) -> Value {
@@ -27,8 +47,8 @@ pub fn scored(id: &str, time_ms: i64, score: f64) -> Value {
 
 /// Appends an event and its score; the offset.
 pub fn event(log: &MemoryLog, native: &Value, scored: &Value) -> u64 {
-    let offset = log.put(Topic::Raw, meta(T0, 0, 0), native.to_string());
-    log.put(Topic::Scored, meta(T0 + 1, offset, 0), scored.to_string());
+    let offset = put(log, Topic::Raw, meta(T0, 0, 0), native.to_string());
+    put(log, Topic::Scored, meta(T0 + 1, offset, 0), scored.to_string());
     offset
 }
 
