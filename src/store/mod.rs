@@ -14,7 +14,7 @@ pub struct Store {
 pub type Result<T> = std::result::Result<T, rusqlite::Error>;
 
 /// Migrations in order: number and SQL text.
-const MIGRATIONS: &[(&str, &str)] = &[];
+const MIGRATIONS: &[(&str, &str)] = &[("0003_deliver", include_str!("../../migrations/0003_deliver.sql"))];
 
 impl Store {
     /// Opens (and creates) the store at `path` and brings its schema up to date.
