@@ -4,6 +4,7 @@
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
 pub mod deliver;
+pub mod log;
 pub mod receiver;
 pub mod store;
 pub mod telemetry;
