@@ -20,6 +20,7 @@ pub const WEBHOOK_ATTEMPTS: &str = "webhook_attempts";
 pub const WEBHOOK_QUEUE_DEPTH: &str = "webhook_queue_depth";
 pub const WEBHOOK_DEAD_LETTERS: &str = "webhook_dead_letters";
 pub const WEBHOOK_ENDPOINT_ENABLED: &str = "webhook_endpoint_enabled";
+pub const WEBHOOK_RECORDS_SKIPPED: &str = "webhook_records_skipped";
 pub const MODEL: &str = "model";
 pub const MODEL_TRAINED: &str = "model_trained_timestamp_seconds";
 pub const PERSIST_LAG: &str = "persist_lag_records";
