@@ -10,6 +10,7 @@ use rusqlite::{Connection, TransactionBehavior};
 pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_access", include_str!("../../migrations/0001_access.sql")),
     ("0002_store", include_str!("../../migrations/0002_store.sql")),
+    ("0003_deliver", include_str!("../../migrations/0003_deliver.sql")),
 ];
 
 /// Why a store cannot be opened.

@@ -40,7 +40,6 @@ pub struct Store {
 /// Errors of the store.
 pub type Result<T> = std::result::Result<T, rusqlite::Error>;
 
-<<<<<<< HEAD
 /// The wall clock in milliseconds since the epoch.
 pub(crate) fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |since| since.as_millis() as i64)
@@ -50,10 +49,6 @@ pub(crate) fn now_ms() -> i64 {
 fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
-=======
-/// Migrations in order: number and SQL text.
-const MIGRATIONS: &[(&str, &str)] = &[("0003_deliver", include_str!("../../migrations/0003_deliver.sql"))];
->>>>>>> deliver
 
 impl Store {
     /// Opens (and creates) the store at `path` and brings its schema up to date.
