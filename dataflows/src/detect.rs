@@ -25,7 +25,7 @@ use pulse_operators::gather::gather;
 use pulse_operators::keyed::keyed;
 use pulse_operators::report::{Reports, Seen, report};
 use pulse_operators::score::Scorer;
-use pulse_operators::series::{Preaggregate, SeriesBook};
+use pulse_operators::series::{self, Preaggregate};
 use pulse_operators::source::{Pull, source};
 use pulse_operators::split::split;
 use pulse_operators::state::groups::{KEY_GROUPS, owner_of};
@@ -250,20 +250,24 @@ fn entities(scope: Scope<'_, u64>, job: &Arc<Job>) -> Entities {
     entities
 }
 
-fn blob<T: for<'a> bitcode::Decode<'a>>(job: &Job, blob: Blob) -> Option<T> {
+fn blob(job: &Job, blob: Blob) -> Option<Vec<u8>> {
     let state = job.state.lock().unwrap_or_else(|e| e.into_inner());
-    let bytes = state.blobs.get(&(blob as u16))?;
-    bitcode::decode(bytes).map_err(|e| (job.fatal)(&format!("checkpoint: {e}"))).ok()
+    state.blobs.get(&(blob as u16)).cloned()
 }
 
 /// The points of a batch's series and where its partitions are in time.
 fn points(batch: &Boxed) -> Seen {
-    let mut points = Preaggregate::default();
-    for (slot, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
-        let _ = slot;
-        points.add(event, &batch.arena);
+    let (mut merged, mut of_event, money) = (Preaggregate::default(), Vec::new(), batch.context.money());
+    for (_, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
+        series::points(event, &batch.arena, &money, &mut of_event);
+        of_event.drain(..).for_each(|point| merged.add(point));
     }
-    Seen { clock_ms: batch.clock_ms, times: batch.times.clone(), points: points.finish() }
+    Seen {
+        clock_ms: batch.clock_ms,
+        times: batch.times.clone(),
+        points: merged.drain().collect(),
+        tuning: batch.switched.then(|| batch.context.tuning()),
+    }
 }
 
 fn decisions<'s>(
@@ -279,12 +283,23 @@ fn decisions<'s>(
     // worker 0 keeps these for all; only there are checkpoints of them due
     let due = || if me == 0 { checkpoints.subscribe() } else { Default::default() };
     let context = job.position.active.context(&*job.artifacts);
-    let (initial, series) = match &context {
-        Ok(context) => (GROUPS.map(|g| context.initial_threshold(g)), context.config().series.clone()),
+    let (initial, tuning) = match &context {
+        Ok(context) => (GROUPS.map(|g| context.initial_threshold(g)), context.tuning()),
         Err(e) => return (job.fatal)(&e.to_string()),
     };
-    let trackers = blob(job, Blob::Thresholds).unwrap_or_else(|| Trackers::new(initial));
-    let reports = blob(job, Blob::Reports).unwrap_or_else(|| Reports::new(SeriesBook::new(series)));
+    let trackers = match blob(job, Blob::Thresholds) {
+        Some(bytes) => bitcode::decode(&bytes).map_err(|e| e.to_string()),
+        None => Ok(Trackers::new(initial)),
+    };
+    let reports = match blob(job, Blob::Reports) {
+        Some(bytes) => Reports::from_bytes(tuning, &bytes),
+        None => Reports::new(tuning),
+    };
+    let (trackers, reports) = match (trackers, reports) {
+        (Ok(trackers), Ok(reports)) => (trackers, reports),
+        (Err(e), _) => return (job.fatal)(&e),
+        (_, Err(e)) => return (job.fatal)(&e.to_string()),
+    };
     let start = trackers.recent().to_vec();
     let new = thresholds(scope, counts, due(), trackers, blob_keeper(job, Blob::Thresholds));
     let sink = job.clone();

@@ -43,6 +43,7 @@ pub struct Intake {
     position: Position,
     artifacts: Arc<dyn Artifacts>,
     context: Arc<Context>,
+    switched: bool,
 }
 
 /// Why an intake cannot go on.
@@ -71,7 +72,7 @@ impl Intake {
         let mut position = position;
         position.entry.ends.resize(usize::from(share.partitions) + 2, 0);
         let entries = EpochReader::new(log, position.next, position.entry.generation);
-        Ok(Intake { share, entries, reader: log.reader(), position, artifacts, context: Arc::new(context) })
+        Ok(Intake { share, entries, reader: log.reader(), position, artifacts, context: Arc::new(context), switched: true })
     }
 
     /// Where it is: after the last epoch that it handed out.
@@ -86,6 +87,7 @@ impl Intake {
         self.control(&entry)?;
         let home = self.share.worker as u16;
         let mut batch = Batch::new(entry.epoch, entry.clock_ms, home, self.context.clone());
+        batch.switched = std::mem::replace(&mut self.switched, false);
         for p in self.share.own() {
             self.events(&entry, p, &mut batch)?;
         }
@@ -114,7 +116,7 @@ impl Intake {
             return Err(IntakeError::Lost(entry.epoch));
         }
         let context = active.context(&*self.artifacts).map_err(|e| IntakeError::Control(from, e.to_string()))?;
-        (self.context, self.position.active) = (Arc::new(context), active);
+        (self.context, self.position.active, self.switched) = (Arc::new(context), active, true);
         Ok(())
     }
 

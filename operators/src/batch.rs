@@ -77,6 +77,8 @@ pub struct Batch {
     pub home: u16,
     /// Settings, rules, tables and model in force in this epoch.
     pub context: Arc<Context>,
+    /// The context may be another than before.
+    pub switched: bool,
     /// Text and items of the events.
     pub arena: Arena,
     /// In the order of (partition, offset).
@@ -105,6 +107,7 @@ impl Batch {
             clock_ms,
             home,
             context,
+            switched: false,
             arena: Arena::default(),
             events: Vec::new(),
             rejected: Vec::new(),

@@ -7,8 +7,8 @@
 use crate::alert::{AlertBook, Anomaly, Message};
 use crate::flow::{Due, Snapshot};
 use crate::keyed::begin_before;
-use crate::series::{Point, SeriesBook};
-use bitcode::{Decode, Encode};
+use crate::context::SeriesTuning;
+use crate::series::{Point, SeriesBook, SeriesError, SeriesOutput, json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use timely::container::CapacityContainerBuilder as Builder;
@@ -25,20 +25,45 @@ pub struct Seen {
     pub times: Vec<(u16, i64)>,
     /// Points of series, already merged.
     pub points: Vec<Point>,
+    /// Settings of the series, said when they may have changed.
+    pub tuning: Option<SeriesTuning>,
 }
 
 /// All that worker 0 keeps for alerts and incidents.
-#[derive(Clone, Debug, Encode, Decode)]
 pub struct Reports {
     alerts: AlertBook,
     series: SeriesBook,
+    tuning: SeriesTuning,
     times: BTreeMap<u16, i64>,
 }
 
+/// Reports as bytes: alerts, series, times.
+type Stored = (AlertBook, Vec<u8>, BTreeMap<u16, i64>);
+
 impl Reports {
     /// Nothing seen yet.
-    pub fn new(series: SeriesBook) -> Reports {
-        Reports { alerts: AlertBook::default(), series, times: BTreeMap::new() }
+    pub fn new(tuning: SeriesTuning) -> Result<Reports, SeriesError> {
+        let series = SeriesBook::new(tuning.config())?;
+        Ok(Reports { alerts: AlertBook::default(), series, tuning, times: BTreeMap::new() })
+    }
+    /// All of its state.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let stored: Stored = (self.alerts.clone(), self.series.snapshot(), self.times.clone());
+        bitcode::encode(&stored)
+    }
+    /// As they were.
+    pub fn from_bytes(tuning: SeriesTuning, bytes: &[u8]) -> Result<Reports, SeriesError> {
+        let (alerts, series, times): Stored = bitcode::decode(bytes).map_err(|_| SeriesError::Damaged)?;
+        let series = SeriesBook::restore(tuning.config(), &series)?;
+        Ok(Reports { alerts, series, tuning, times })
+    }
+    /// Other settings from now on; wrong ones are refused before they reach the log, and leave the old in force.
+    fn tune(&mut self, tuning: SeriesTuning) {
+        if tuning != self.tuning
+            && let Ok(series) = SeriesBook::restore(tuning.config(), &self.series.snapshot())
+        {
+            (self.series, self.tuning) = (series, tuning);
+        }
     }
     /// The least event time of all partitions that have had an event.
     pub fn watermark_ms(&self) -> Option<i64> {
@@ -49,15 +74,25 @@ impl Reports {
         let mut out = Vec::new();
         anomalies.sort_by_key(Anomaly::order);
         anomalies.iter().for_each(|a| self.alerts.take(a, &mut out));
-        let clock_ms = seen.iter().map(|s| s.clock_ms).max().unwrap_or(0);
         for s in seen {
+            if let Some(tuning) = s.tuning {
+                self.tune(tuning);
+            }
             self.times.extend(s.times);
             s.points.into_iter().for_each(|p| self.series.add(p));
         }
         if let Some(watermark_ms) = self.watermark_ms() {
             self.alerts.advance(watermark_ms, &mut out);
-            let closed = self.series.advance(watermark_ms, clock_ms);
-            out.extend(closed.into_iter().map(|json| Message { cause: None, json }));
+            let config = self.series.config().clone();
+            for closed in self.series.advance(watermark_ms) {
+                let value = match closed {
+                    SeriesOutput::Closed(minute) => json::closed(&minute, watermark_ms, &config),
+                    SeriesOutput::Incident(stage, incident, at_ms) => {
+                        json::incident(stage, &incident, at_ms, &config, &[])
+                    }
+                };
+                out.push(Message { cause: None, json: value.to_string().into_bytes() });
+            }
         }
         out
     }
@@ -69,7 +104,7 @@ struct Kept {
 }
 impl Snapshot for Kept {
     fn begin(&mut self) {
-        (self.keep)(bitcode::encode(&self.reports));
+        (self.keep)(self.reports.to_bytes());
     }
     fn copy_some(&mut self) -> bool {
         true // begin has copied it all: it is small
