@@ -348,11 +348,11 @@ impl SeriesBook {
     fn judge_payments(&mut self, end: i64) -> Vec<Candidate> {
         let slice = end / SLICE_MS - 1;
         let shop = self.state.segments.get(&Segment::total()).and_then(|s| s.payments.as_ref()).map(|p| p.share(None));
-        let (total, part) = (self.config.total_decades, self.config.segment_decades);
+        // tested six times a minute: even the whole shop needs what a segment needs
+        let needed = self.config.segment_decades;
         let mut found = Vec::new();
         for (segment, state) in &mut self.state.segments {
             let Some(payments) = &mut state.payments else { continue };
-            let needed = if segment.is_total() { total } else { part };
             let finding = payments.judge(slice, shop.filter(|_| !segment.is_total()));
             payments.learn(slice, finding.is_some_and(|f| f.decades >= needed));
             let strong_enough = finding.filter(|f| f.decades >= WEAK);

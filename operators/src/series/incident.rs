@@ -12,6 +12,8 @@ use std::collections::BTreeSet;
 pub const MAX_CONTRIBUTORS: usize = 10;
 /// A segment explains the total when its own deviation is at least this share of the total's.
 const EXPLAINS: f64 = 0.8;
+/// A segment with this share of the business is as good as the whole shop, and the shop is named.
+const ALMOST_ALL: f64 = 0.9;
 /// Findings of different dimensions belong together when their starts are at most this far apart.
 const TOGETHER_MS: i64 = 30 * MINUTE_MS;
 /// An incident is resolved after this long without a finding.
@@ -330,6 +332,7 @@ fn lead(kind: Family, fresh: &[Candidate]) -> Option<Candidate> {
     let part = of_kind()
         .filter(|c| !c.segment.is_total() && c.metric == whole.metric && c.side == whole.side)
         .filter(|c| c.deviation() >= EXPLAINS * whole.deviation())
+        .filter(|c| total.is_none_or(|t| c.expected.1 < ALMOST_ALL * t.expected.1))
         .min_by(|a, b| a.expected.1.total_cmp(&b.expected.1).then_with(|| a.segment.cmp(&b.segment)));
     Some(part.unwrap_or(whole).clone())
 }

@@ -14,10 +14,14 @@ pub const WEEKLY_FROM_H: u32 = 14 * 24;
 const WEEK_GAIN: f32 = 0.3;
 /// The same for the hours of the day: about a week.
 const DAY_GAIN: f32 = 1.0 / 7.0;
-/// One hour moves the profile at most as if it had been this many times the usual (or its inverse).
-const MAX_STEP: f32 = 1.5;
-/// Hours in a slot before it holds against odd hours.
+/// One hour moves the profile at most as if it had been this many times the usual (or its inverse): a sale is no new rhythm.
+const MAX_STEP: f32 = 1.4;
+/// The same before weekdays are told apart: they may differ by this much.
+const MAX_STEP_EARLY: f32 = 3.0;
+/// Days of history before the profile holds against odd hours.
 const STEADY_AFTER: f32 = 3.0;
+/// Weeks before an hour of the week stands for itself: until then what is unusual must be so against the hour of the day too.
+const OWN_AFTER: f32 = 3.0;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 struct Slot {
@@ -25,12 +29,7 @@ struct Slot {
     seen: f32,
 }
 impl Slot {
-    fn learn(&mut self, rate: f32, noise: f32, gain: f32) {
-        let rate = if self.seen < STEADY_AFTER {
-            rate
-        } else {
-            rate.clamp(self.rate / MAX_STEP - 3.0 * noise, self.rate * MAX_STEP + 3.0 * noise)
-        };
+    fn learn(&mut self, rate: f32, gain: f32) {
         self.seen = (self.seen + 1.0).min(1.0 / gain);
         self.rate += (rate - self.rate) / self.seen;
     }
@@ -53,13 +52,17 @@ impl Rhythm {
     /// Takes up an hour: hour of the week, value per minute in it, standard deviation of that rate by chance alone.
     pub fn learn(&mut self, hour_of_week: usize, rate: f64, noise: f64) {
         let (rate, noise) = (rate as f32, noise as f32);
+        let usual = self.slot(hour_of_week).0 as f32;
+        let step = if self.weekly() { MAX_STEP } else { MAX_STEP_EARLY };
+        let steady = self.day.get(hour_of_week % 24).is_some_and(|slot| slot.seen >= STEADY_AFTER);
+        let rate = if steady { rate.clamp(usual / step - 3.0 * noise, usual * step + 3.0 * noise) } else { rate };
         if let Some(slot) = self.week.get_mut(hour_of_week) {
-            slot.learn(rate, noise, WEEK_GAIN);
+            slot.learn(rate, WEEK_GAIN);
         }
         if let Some(slot) = self.day.get_mut(hour_of_week % 24) {
-            slot.learn(rate, noise, DAY_GAIN);
+            slot.learn(rate, DAY_GAIN);
         }
-        self.mean.learn(rate, f32::MAX, 1.0 / 168.0);
+        self.mean.learn(rate, 1.0 / 168.0);
         self.hours = self.hours.saturating_add(1);
     }
     /// Counts an hour that was not learned from, so that history does not stand still.
@@ -78,22 +81,30 @@ impl Rhythm {
     pub fn weekly(&self) -> bool {
         self.hours >= WEEKLY_FROM_H
     }
+    /// Rate of an hour of the day.
+    fn daily(&self, hour_of_week: usize) -> f64 {
+        let day = self.day.get(hour_of_week % 24).copied().unwrap_or_default();
+        if day.seen > 0.0 { f64::from(day.rate) } else { self.mean() }
+    }
     /// Rate of an hour, and how many hours it rests on.
     fn slot(&self, hour_of_week: usize) -> (f64, f64) {
-        let day = self.day.get(hour_of_week % 24).copied().unwrap_or_default();
         let week = self.week.get(hour_of_week).copied().unwrap_or_default();
-        let day_rate = if day.seen > 0.0 { f64::from(day.rate) } else { self.mean() };
         if !self.weekly() {
-            return (day_rate, f64::from(day.seen));
+            let day = self.day.get(hour_of_week % 24).copied().unwrap_or_default();
+            return (self.daily(hour_of_week), f64::from(day.seen));
         }
         let weight = f64::from((week.seen / 2.0).min(1.0));
-        (weight * f64::from(week.rate) + (1.0 - weight) * day_rate, f64::from(week.seen).max(1.0))
+        (weight * f64::from(week.rate) + (1.0 - weight) * self.daily(hour_of_week), f64::from(week.seen).max(1.0))
     }
-    /// Value per minute at a minute of the week (any integer, taken round), in a straight line between the hours' middles.
-    pub fn rate(&self, minute_of_week: i32) -> f64 {
+    /// In a straight line between the middles of hours.
+    fn between(minute_of_week: i32, rate: impl Fn(usize) -> f64) -> f64 {
         let from_middle = (minute_of_week - 30).rem_euclid(WEEK_MIN);
         let (hour, part) = ((from_middle / 60) as usize, f64::from(from_middle % 60) / 60.0);
-        self.slot(hour).0 * (1.0 - part) + self.slot((hour + 1) % 168).0 * part
+        rate(hour) * (1.0 - part) + rate((hour + 1) % 168) * part
+    }
+    /// Value per minute at a minute of the week (any integer, taken round).
+    pub fn rate(&self, minute_of_week: i32) -> f64 {
+        Self::between(minute_of_week, |hour| self.slot(hour).0)
     }
     /// Hours that the rate there rests on, at least 1.
     pub fn support(&self, minute_of_week: i32) -> f64 {
@@ -102,7 +113,13 @@ impl Rhythm {
     /// Least, middle and greatest rate within half an hour either side: what is unusual must be so against all of them.
     pub fn band(&self, minute_of_week: i32) -> (f64, f64, f64) {
         let (a, b, c) = (self.rate(minute_of_week - 30), self.rate(minute_of_week), self.rate(minute_of_week + 30));
-        (a.min(b).min(c), b, a.max(b).max(c))
+        let (low, high) = (a.min(b).min(c), a.max(b).max(c));
+        let week = self.week.get((minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize);
+        if !self.weekly() || week.is_some_and(|slot| slot.seen >= OWN_AFTER) {
+            return (low, b, high);
+        }
+        let day = Self::between(minute_of_week, |hour| self.daily(hour));
+        (low.min(day), b, high.max(day))
     }
 }
 
@@ -128,6 +145,6 @@ mod tests {
         let mut rhythm = Rhythm::default();
         (0..24 * 28).for_each(|h| rhythm.learn(h % 168, 10.0, 0.3));
         rhythm.learn(12, 100.0, 0.3);
-        assert!(rhythm.rate(12 * 60 + 30) < 12.5);
+        assert!(rhythm.rate(12 * 60 + 30) < 12.0);
     }
 }
