@@ -4,7 +4,9 @@
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
 pub mod deliver;
+pub mod json;
 pub mod log;
+pub mod persist;
 pub mod receiver;
 pub mod store;
 pub mod telemetry;

@@ -32,3 +32,7 @@ pub const ENTITIES: &str = "entities";
 pub const ENTITIES_EVICTED: &str = "entities_evicted";
 pub const SERIES_OVERFLOW: &str = "series_overflow";
 pub const BUILD: &str = "build";
+pub const PERSIST_RECORDS: &str = "persist_records";
+pub const PERSIST_REPEATS: &str = "persist_repeats";
+pub const PERSIST_RETRIES: &str = "persist_retries";
+pub const PERSIST_LOST: &str = "persist_lost_records";
