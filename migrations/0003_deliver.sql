@@ -1,4 +1,4 @@
--- Delivery of alerts: destinations, what was raised, who gets it, what was tried, and how far the alerts are read.
+-- Delivery of alerts: destinations, what was raised, who gets it, what was tried.
 -- Times are milliseconds since the epoch, lists are JSON text.
 
 CREATE TABLE webhook_endpoints(
@@ -9,7 +9,7 @@ CREATE TABLE webhook_endpoints(
   types TEXT NOT NULL,                 -- JSON list, empty: all
   min_severity TEXT,
   event_groups TEXT NOT NULL,          -- JSON list, empty: all
-  rate_per_s REAL,                     -- null: the configured default
+  rate_per_s DOUBLE PRECISION,         -- null: the configured default
   secret TEXT NOT NULL,
   old_secret TEXT,                     -- still signs until old_until_ms
   old_until_ms BIGINT,
@@ -50,7 +50,7 @@ CREATE TABLE webhook_outbox(
 CREATE INDEX webhook_outbox_due ON webhook_outbox(endpoint_id, state, next_ms);
 
 CREATE TABLE webhook_attempts(
-  id INTEGER PRIMARY KEY,
+  id {id},
   endpoint_id TEXT NOT NULL,
   message_id TEXT NOT NULL,
   number INTEGER NOT NULL,
@@ -61,8 +61,3 @@ CREATE TABLE webhook_attempts(
   reply TEXT NOT NULL                  -- first KB of the answer, or the error
 );
 CREATE INDEX webhook_attempts_endpoint ON webhook_attempts(endpoint_id, id);
-
-CREATE TABLE webhook_reader(
-  id INTEGER PRIMARY KEY,
-  next_offset BIGINT NOT NULL
-);

@@ -220,7 +220,7 @@ async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
         if endpoint::all(tx)?.iter().filter(|e| e.deleted_ms.is_none()).count() >= MAX_ENDPOINTS {
             return Ok(None);
         }
-        row.from_offset = outbox::offset(tx)?.unwrap_or(0);
+        row.from_offset = outbox::offset(tx)?;
         endpoint::insert(tx, &row)?;
         state.endpoints_version.fetch_add(1, Ordering::SeqCst);
         Ok(Some(row.from_offset))
@@ -261,7 +261,7 @@ async fn remove(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer
     changeable(&d.found(&id).await?)?;
     let (state, now_ms, name) = (d.shared.clone(), d.shared.now_ms(), id.clone());
     let done = d.shared.write(move |tx| {
-        let offset = outbox::offset(tx)?.unwrap_or(0);
+        let offset = outbox::offset(tx)?;
         let done = endpoint::delete(tx, &name, offset, now_ms)?;
         outbox::kill_pending(tx, &name, "endpoint_deleted")?;
         state.endpoints_version.fetch_add(1, Ordering::SeqCst);

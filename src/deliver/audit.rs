@@ -5,7 +5,7 @@
 
 use super::endpoint;
 use super::message::Message;
-use crate::store::{Result, Store};
+use crate::store::{Result, Store, prepare};
 use pulse_dataflows::ports::{EventLog, LogError, Topic, partition};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -40,7 +40,7 @@ pub fn delivery_sums(store: &Store) -> Result<DeliverySums> {
         raised: tx.query_row("SELECT count(*) FROM webhook_outbox", [], |r| r.get::<_, i64>(0))? as u64,
         ..DeliverySums::default()
     };
-    let mut query = tx.prepare("SELECT state, coalesce(reason, ''), count(*) FROM webhook_outbox GROUP BY 1, 2")?;
+    let mut query = prepare(&tx, "SELECT state, coalesce(reason, ''), count(*) FROM webhook_outbox GROUP BY 1, 2")?;
     let rows =
         query.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get::<_, i64>(2)? as u64)))?;
     for row in rows {
@@ -84,7 +84,7 @@ pub fn compare_with_log(store: &Store, log: &dyn EventLog) -> std::result::Resul
     let db = store.reader()?;
     let alerts = partition(Topic::Alerts, 0);
     // The offset first: rows that come in meanwhile lie behind it.
-    let end = super::outbox::offset(&db)?.unwrap_or(0);
+    let end = super::outbox::offset(&db)?;
     let endpoints = endpoint::all(&db)?;
     let oldest: Option<i64> = db.query_row("SELECT min(log_offset) FROM webhook_messages", [], |r| r.get(0))?;
     let start = log.start(alerts).max(oldest.map_or(end, |o| o as u64));
@@ -98,9 +98,9 @@ pub fn compare_with_log(store: &Store, log: &dyn EventLog) -> std::result::Resul
             expected.insert((m.id.clone(), e.id.clone()));
         }
     })?;
-    let mut query = db.prepare(
+    let mut query = prepare(&db,
         "SELECT o.message_id, o.endpoint_id, m.log_offset FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id
-         WHERE m.log_offset >= ?1 AND m.log_offset < ?2",
+         WHERE m.log_offset >= $1 AND m.log_offset < $2",
     )?;
     let rows = query
         .query_map([start as i64, end as i64], |r| Ok(((r.get(0)?, r.get(1)?), r.get::<_, i64>(2)? as u64)))?

@@ -5,7 +5,9 @@
 use super::config::StaticEndpoint;
 use super::filter::{Filter, Severity};
 use super::kind::Kind;
+use super::outbox::execute;
 use super::signature::Secret;
+use crate::store::prepare;
 use rusqlite::types::Type;
 use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
 
@@ -104,23 +106,24 @@ fn read(row: &Row) -> rusqlite::Result<Endpoint> {
 
 /// All endpoints by id, deleted ones too.
 pub fn all(db: &Connection) -> rusqlite::Result<Vec<Endpoint>> {
-    let mut query = db.prepare_cached(&format!("SELECT {COLUMNS} FROM webhook_endpoints ORDER BY id"))?;
+    let mut query = prepare(db, &format!("SELECT {COLUMNS} FROM webhook_endpoints ORDER BY id"))?;
     query.query_map([], read)?.collect()
 }
 
 /// One that is not deleted.
 pub fn find(db: &Connection, id: &str) -> rusqlite::Result<Option<Endpoint>> {
     let mut query =
-        db.prepare_cached(&format!("SELECT {COLUMNS} FROM webhook_endpoints WHERE id = ?1 AND deleted_ms IS NULL"))?;
+        prepare(db, &format!("SELECT {COLUMNS} FROM webhook_endpoints WHERE id = $1 AND deleted_ms IS NULL"))?;
     query.query_row([id], read).optional()
 }
 
 /// Writes a new one.
 pub fn insert(tx: &Transaction, e: &Endpoint) -> rusqlite::Result<()> {
     let json = |list: &[String]| serde_json::Value::from(list.to_vec()).to_string();
-    tx.execute(
+    execute(
+        tx,
         &format!(
-            "INSERT INTO webhook_endpoints({COLUMNS}) VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9,?10,?11,?12,?13,NULL,NULL,NULL,NULL,?14,NULL)"
+            "INSERT INTO webhook_endpoints({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,NULL,NULL,NULL,NULL,$14,NULL)"
         ),
         params![
             e.id,
@@ -144,8 +147,9 @@ pub fn insert(tx: &Transaction, e: &Endpoint) -> rusqlite::Result<()> {
 
 /// Marks as deleted: the alerts from `to_offset` on are no longer for it. Its id is free for a later one.
 pub fn delete(tx: &Transaction, id: &str, to_offset: u64, now_ms: i64) -> rusqlite::Result<bool> {
-    let done = tx.execute(
-        "UPDATE webhook_endpoints SET deleted_ms = ?2, to_offset = ?3 WHERE id = ?1 AND deleted_ms IS NULL",
+    let done = execute(
+        tx,
+        "UPDATE webhook_endpoints SET deleted_ms = $2, to_offset = $3 WHERE id = $1 AND deleted_ms IS NULL",
         params![id, now_ms, to_offset as i64],
     )?;
     Ok(done > 0)
@@ -153,8 +157,9 @@ pub fn delete(tx: &Transaction, id: &str, to_offset: u64, now_ms: i64) -> rusqli
 
 /// A new secret; the one so far signs until `until_ms`. An older one than that no longer signs.
 pub fn rotate(tx: &Transaction, id: &str, secret: &Secret, until_ms: i64) -> rusqlite::Result<bool> {
-    let done = tx.execute(
-        "UPDATE webhook_endpoints SET old_secret = secret, old_until_ms = ?3, secret = ?2 WHERE id = ?1 AND deleted_ms IS NULL",
+    let done = execute(
+        tx,
+        "UPDATE webhook_endpoints SET old_secret = secret, old_until_ms = $3, secret = $2 WHERE id = $1 AND deleted_ms IS NULL",
         params![id, secret.reveal(), until_ms],
     )?;
     Ok(done > 0)
@@ -162,8 +167,9 @@ pub fn rotate(tx: &Transaction, id: &str, secret: &Secret, until_ms: i64) -> rus
 
 /// Disables; says whether it was enabled.
 pub fn disable(tx: &Transaction, id: &str, reason: &str, now_ms: i64) -> rusqlite::Result<bool> {
-    let done = tx.execute(
-        "UPDATE webhook_endpoints SET disabled_ms = ?2, disabled_reason = ?3 WHERE id = ?1 AND disabled_ms IS NULL AND deleted_ms IS NULL",
+    let done = execute(
+        tx,
+        "UPDATE webhook_endpoints SET disabled_ms = $2, disabled_reason = $3 WHERE id = $1 AND disabled_ms IS NULL AND deleted_ms IS NULL",
         params![id, now_ms, reason],
     )?;
     Ok(done > 0)
@@ -171,8 +177,9 @@ pub fn disable(tx: &Transaction, id: &str, reason: &str, now_ms: i64) -> rusqlit
 
 /// Enables; forgets past failures.
 pub fn enable(tx: &Transaction, id: &str) -> rusqlite::Result<bool> {
-    let done = tx.execute(
-        "UPDATE webhook_endpoints SET disabled_ms = NULL, disabled_reason = NULL, failing_since_ms = NULL WHERE id = ?1 AND deleted_ms IS NULL",
+    let done = execute(
+        tx,
+        "UPDATE webhook_endpoints SET disabled_ms = NULL, disabled_reason = NULL, failing_since_ms = NULL WHERE id = $1 AND deleted_ms IS NULL",
         [id],
     )?;
     Ok(done > 0)
@@ -180,13 +187,11 @@ pub fn enable(tx: &Transaction, id: &str) -> rusqlite::Result<bool> {
 
 /// Notes the success or failure of an attempt; the time of the first failure since the last success.
 pub fn note(tx: &Transaction, id: &str, success: bool, now_ms: i64) -> rusqlite::Result<Option<i64>> {
-    let since: Option<i64> = tx
-        .query_row("SELECT failing_since_ms FROM webhook_endpoints WHERE id = ?1", [id], |r| r.get(0))
-        .optional()?
-        .flatten();
+    let mut query = prepare(tx, "SELECT failing_since_ms FROM webhook_endpoints WHERE id = $1")?;
+    let since: Option<i64> = query.query_row([id], |r| r.get(0)).optional()?.flatten();
     let wanted = if success { None } else { since.or(Some(now_ms)) };
     if wanted != since {
-        tx.execute("UPDATE webhook_endpoints SET failing_since_ms = ?2 WHERE id = ?1", params![id, wanted])?;
+        execute(tx, "UPDATE webhook_endpoints SET failing_since_ms = $2 WHERE id = $1", params![id, wanted])?;
     }
     Ok(wanted)
 }
@@ -261,8 +266,9 @@ fn change_configured(
     }
     // With other wishes it counts as a new receiver from here on: the audit goes by its wishes since `from_offset`.
     let from_offset = if setting.filter() == old.filter { old.from_offset } else { offset };
-    tx.execute(
-        "UPDATE webhook_endpoints SET description = ?2, types = ?3, min_severity = ?4, event_groups = ?5, rate_per_s = ?6, from_offset = ?7 WHERE id = ?1",
+    execute(
+        tx,
+        "UPDATE webhook_endpoints SET description = $2, types = $3, min_severity = $4, event_groups = $5, rate_per_s = $6, from_offset = $7 WHERE id = $1",
         params![
             old.id,
             setting.description,

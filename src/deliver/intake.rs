@@ -101,18 +101,17 @@ impl Intake {
     pub(super) fn take_up(&mut self, shared: &Shared) -> Result<u64, IntakeError> {
         let alerts = partition(Topic::Alerts, 0);
         let stored = match self.position {
-            Some(position) => Some(position),
+            Some(position) => position,
             None => outbox::offset(&shared.store.reader()?)?,
         };
         let start = self.log.start(alerts);
-        let from = stored.unwrap_or(start);
-        if from < start {
-            tracing::error!(from, start, "alerts were trimmed before they were taken up");
-            shared.metrics.skipped("trimmed", start - from);
+        if 0 < stored && stored < start {
+            tracing::error!(stored, start, "alerts were trimmed before they were taken up");
+            shared.metrics.skipped("trimmed", start - stored);
         }
-        let begin = from.max(start);
+        let begin = stored.max(start);
         let end = self.log.end(alerts).min(begin + BATCH);
-        if end <= begin && stored == Some(begin) {
+        if end <= begin {
             return Ok(0);
         }
         let mut records: Vec<(u64, Meta, Vec<u8>)> = Vec::new();

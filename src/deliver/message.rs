@@ -150,7 +150,7 @@ fn body(kind: &str, timestamp: &str, data: &str, subject: &str) -> Result<String
 }
 
 /// Members of `data` and `data.event` that go last: without them a message says nothing.
-const ESSENTIAL: [&str; 16] = [
+const ESSENTIAL: [&str; 18] = [
     "alert_id",
     "incident_id",
     "event",
@@ -163,6 +163,8 @@ const ESSENTIAL: [&str; 16] = [
     "metric",
     "direction",
     "value",
+    "entity",
+    "cause",
     "started_at",
     "detected_at",
     "resolved_at",

@@ -226,7 +226,8 @@ impl Deliver {
         let beginning = log.start(partition(Topic::Alerts, 0));
         let rotation_ms = config.rotation_hours as i64 * 3_600_000;
         let endpoints = store.write(|tx| {
-            let offset = outbox::offset(tx)?.unwrap_or(beginning);
+            outbox::make_position(tx)?;
+            let offset = outbox::offset(tx)?.max(beginning);
             for gone in endpoint::sync_configured(tx, &config.endpoints, offset, now_ms, rotation_ms)? {
                 outbox::kill_pending(tx, &gone, "endpoint_deleted")?;
             }

@@ -6,6 +6,9 @@
 
 use super::message::Message;
 use super::schedule::{Next, Outcome};
+use crate::store::positions::{self, Position};
+use crate::store::prepare;
+use pulse_dataflows::ports::{Topic, partition};
 use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 use std::collections::BTreeMap;
@@ -28,25 +31,28 @@ pub struct Times {
     pub scored_ms: i64,
 }
 
+/// Our name among the readers of the log.
+const READER: &str = "deliver";
+
+/// Runs one statement of the store's dialect.
+pub(super) fn execute(db: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    prepare(db, sql)?.execute(values)
+}
+
 /// How far the topic is read.
-pub fn offset(db: &Connection) -> rusqlite::Result<Option<u64>> {
-    let found = db.query_row("SELECT next_offset FROM webhook_reader WHERE id = 1", [], |r| r.get::<_, i64>(0));
-    Ok(found.optional()?.map(|o| o as u64))
+pub fn offset(db: &Connection) -> rusqlite::Result<u64> {
+    Ok(positions::get(db, READER, partition(Topic::Alerts, 0))?.next)
+}
+
+/// Makes the reader's position, if there is none.
+pub fn make_position(tx: &Transaction) -> rusqlite::Result<()> {
+    positions::load(tx, READER, partition(Topic::Alerts, 0)).map(|_| ())
 }
 
 /// Moves the reader, if it stands at `from`: two readers cannot both take a record up.
-pub fn advance(tx: &Transaction, from: Option<u64>, to: u64) -> rusqlite::Result<bool> {
-    let changed = match from {
-        Some(from) => tx.execute(
-            "UPDATE webhook_reader SET next_offset = ?2 WHERE id = 1 AND next_offset = ?1",
-            params![from as i64, to as i64],
-        )?,
-        None => tx.execute(
-            "INSERT INTO webhook_reader(id, next_offset) VALUES (1, ?1) ON CONFLICT DO NOTHING",
-            [to as i64],
-        )?,
-    };
-    Ok(changed == 1)
+pub fn advance(tx: &Transaction, from: u64, to: u64) -> rusqlite::Result<bool> {
+    let at = |next| Position { next, cause: None };
+    positions::advance(tx, READER, partition(Topic::Alerts, 0), at(from), at(to))
 }
 
 /// Keeps a message; `false` when it is there already.
@@ -57,9 +63,9 @@ pub fn insert_message(
     times: Times,
     now_ms: i64,
 ) -> rusqlite::Result<bool> {
-    let mut insert = tx.prepare_cached(
+    let mut insert = prepare(tx,
         "INSERT INTO webhook_messages(id, type, subject, log_offset, created_ms, received_ms, appended_ms, scored_ms, body)
-         VALUES (?1,?2,?3,?4,?5,?6,?7,?8,?9) ON CONFLICT DO NOTHING",
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9) ON CONFLICT DO NOTHING",
     )?;
     let offset = log_offset.map(|o| o as i64);
     let (r, a, s) = (times.received_ms, times.appended_ms, times.scored_ms);
@@ -74,9 +80,9 @@ pub fn insert_row(
     (state, reason): (&str, Option<&str>),
     now_ms: i64,
 ) -> rusqlite::Result<()> {
-    let mut insert = tx.prepare_cached(
+    let mut insert = prepare(tx,
         "INSERT INTO webhook_outbox(message_id, endpoint_id, state, reason, attempts, next_ms, first_sent_ms, created_ms)
-         VALUES (?1,?2,?3,?4,0,?5,NULL,?5) ON CONFLICT DO NOTHING",
+         VALUES ($1,$2,$3,$4,0,$5,NULL,$5) ON CONFLICT DO NOTHING",
     )?;
     insert.execute(params![message, endpoint, state, reason, now_ms])?;
     Ok(())
@@ -84,15 +90,14 @@ pub fn insert_row(
 
 /// Rows that wait or are on their way.
 pub fn pending(db: &Connection, endpoint: &str) -> rusqlite::Result<u64> {
-    let mut count = db.prepare_cached(
-        "SELECT count(*) FROM webhook_outbox WHERE endpoint_id = ?1 AND state IN ('pending', 'sending')",
-    )?;
+    let mut count =
+        prepare(db, "SELECT count(*) FROM webhook_outbox WHERE endpoint_id = $1 AND state IN ('pending', 'sending')")?;
     count.query_row([endpoint], |r| r.get::<_, i64>(0)).map(|n| n as u64)
 }
 
 /// After a start: attempts that a crash cut short are made again.
 pub fn release(tx: &Transaction) -> rusqlite::Result<usize> {
-    tx.execute("UPDATE webhook_outbox SET state = 'pending' WHERE state = 'sending'", [])
+    execute(tx, "UPDATE webhook_outbox SET state = 'pending' WHERE state = 'sending'", [])
 }
 
 /// A row that is due.
@@ -125,10 +130,10 @@ pub enum Claim {
 
 /// Takes the row that is due longest.
 pub fn claim(tx: &Transaction, endpoint: &str, now_ms: i64) -> rusqlite::Result<Claim> {
-    let mut query = tx.prepare_cached(
+    let mut query = prepare(tx,
         "SELECT o.message_id, o.next_ms, o.attempts, o.first_sent_ms, m.type, m.received_ms, m.appended_ms, m.scored_ms, m.body
          FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id
-         WHERE o.endpoint_id = ?1 AND o.state = 'pending' ORDER BY o.next_ms LIMIT 1",
+         WHERE o.endpoint_id = $1 AND o.state = 'pending' ORDER BY o.next_ms LIMIT 1",
     )?;
     let found = query.query_row([endpoint], |r| {
         let first_sent_ms: Option<i64> = r.get(3)?;
@@ -148,8 +153,9 @@ pub fn claim(tx: &Transaction, endpoint: &str, now_ms: i64) -> rusqlite::Result<
         None => Ok(Claim::Wait(None)),
         Some((next_ms, _)) if next_ms > now_ms => Ok(Claim::Wait(Some(next_ms))),
         Some((_, due)) => {
-            let mut update = tx.prepare_cached(
-                "UPDATE webhook_outbox SET state = 'sending', first_sent_ms = ?3 WHERE message_id = ?1 AND endpoint_id = ?2",
+            let mut update = prepare(
+                tx,
+                "UPDATE webhook_outbox SET state = 'sending', first_sent_ms = $3 WHERE message_id = $1 AND endpoint_id = $2",
             )?;
             update.execute(params![due.message_id, endpoint, due.first_sent_ms])?;
             Ok(Claim::Row(Box::new(due)))
@@ -189,18 +195,19 @@ pub fn record(tx: &Transaction, a: &Attempt, next: Next, alive: bool, kept: u32)
         Next::RetryAt(_) if !alive => ("dead", Some("endpoint_disabled"), a.at_ms),
         Next::RetryAt(at) => ("pending", None, at),
     };
-    tx.prepare_cached(
-        "UPDATE webhook_outbox SET state = ?3, reason = ?4, attempts = ?5, next_ms = ?6 WHERE message_id = ?1 AND endpoint_id = ?2",
+    prepare(tx,
+        "UPDATE webhook_outbox SET state = $3, reason = $4, attempts = $5, next_ms = $6 WHERE message_id = $1 AND endpoint_id = $2",
     )?
     .execute(params![a.message_id, a.endpoint_id, state, reason, a.number, next_ms])?;
-    tx.prepare_cached(
-        "INSERT INTO webhook_attempts(endpoint_id, message_id, number, at_ms, duration_ms, status, outcome, reply) VALUES (?1,?2,?3,?4,?5,?6,?7,?8)",
+    prepare(tx,
+        "INSERT INTO webhook_attempts(endpoint_id, message_id, number, at_ms, duration_ms, status, outcome, reply) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
     )?
     .execute(params![a.endpoint_id, a.message_id, a.number, a.at_ms, a.duration_ms, a.status, a.outcome, a.reply])?;
     if tx.last_insert_rowid() % CUT_EVERY == 0 {
-        tx.execute(
-            "DELETE FROM webhook_attempts WHERE endpoint_id = ?1 AND id <= (SELECT id FROM webhook_attempts
-             WHERE endpoint_id = ?1 ORDER BY id DESC LIMIT 1 OFFSET ?2)",
+        execute(
+            tx,
+            "DELETE FROM webhook_attempts WHERE endpoint_id = $1 AND id <= (SELECT id FROM webhook_attempts
+             WHERE endpoint_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
             params![a.endpoint_id, kept],
         )?;
     }
@@ -209,8 +216,9 @@ pub fn record(tx: &Transaction, a: &Attempt, next: Next, alive: bool, kept: u32)
 
 /// Ends all that waits for an endpoint. How many.
 pub fn kill_pending(tx: &Transaction, endpoint: &str, reason: &str) -> rusqlite::Result<usize> {
-    tx.execute(
-        "UPDATE webhook_outbox SET state = 'dead', reason = ?2 WHERE endpoint_id = ?1 AND state = 'pending'",
+    execute(
+        tx,
+        "UPDATE webhook_outbox SET state = 'dead', reason = $2 WHERE endpoint_id = $1 AND state = 'pending'",
         params![endpoint, reason],
     )
 }
@@ -233,16 +241,17 @@ pub enum Replay {
 
 /// Makes rows pending again, with a new schedule and the same id and bytes. How many.
 pub fn replay(tx: &Transaction, endpoint: &str, what: &Replay, now_ms: i64) -> rusqlite::Result<usize> {
-    const AGAIN: &str = "UPDATE webhook_outbox SET state = 'pending', reason = NULL, attempts = 0, next_ms = ?2
-         WHERE endpoint_id = ?1 AND state NOT IN ('pending', 'sending') AND ";
+    const AGAIN: &str = "UPDATE webhook_outbox SET state = 'pending', reason = NULL, attempts = 0, next_ms = $2
+         WHERE endpoint_id = $1 AND state NOT IN ('pending', 'sending') AND ";
     match what {
-        Replay::Message(id) => tx.execute(&format!("{AGAIN} message_id = ?3"), params![endpoint, now_ms, id]),
-        Replay::Range { from_ms, to_ms, states } => tx.execute(
+        Replay::Message(id) => execute(tx, &format!("{AGAIN} message_id = $3"), params![endpoint, now_ms, id]),
+        Replay::Range { from_ms, to_ms, states } => execute(
+            tx,
             &format!(
-                "{AGAIN} message_id IN (SELECT o.message_id FROM webhook_outbox o WHERE o.endpoint_id = ?1 AND
-                 o.created_ms >= ?3 AND o.created_ms < ?4 AND
-                 ((o.state = 'dead' AND ?5) OR (o.state = 'suppressed' AND ?6) OR (o.state = 'delivered' AND ?7))
-                 ORDER BY o.created_ms LIMIT ?8)"
+                "{AGAIN} message_id IN (SELECT o.message_id FROM webhook_outbox o WHERE o.endpoint_id = $1 AND
+                 o.created_ms >= $3 AND o.created_ms < $4 AND
+                 ((o.state = 'dead' AND $5) OR (o.state = 'suppressed' AND $6) OR (o.state = 'delivered' AND $7))
+                 ORDER BY o.created_ms LIMIT $8)"
             ),
             params![
                 endpoint,
@@ -266,9 +275,10 @@ pub fn attempts(
     (from_ms, to_ms): (i64, i64),
     limit: usize,
 ) -> rusqlite::Result<Vec<Attempt>> {
-    let mut query = db.prepare_cached(
+    let mut query = prepare(
+        db,
         "SELECT id, endpoint_id, message_id, number, at_ms, duration_ms, status, outcome, reply FROM webhook_attempts
-         WHERE endpoint_id = ?1 AND id < ?2 AND at_ms >= ?3 AND at_ms < ?4 ORDER BY id DESC LIMIT ?5",
+         WHERE endpoint_id = $1 AND id < $2 AND at_ms >= $3 AND at_ms < $4 ORDER BY id DESC LIMIT $5",
     )?;
     let rows = query.query_map(params![endpoint, before, from_ms, to_ms, limit as i64], |r| {
         Ok(Attempt {
@@ -288,23 +298,23 @@ pub fn attempts(
 
 /// Forgets messages older than `before_ms` that nobody waits for, a few at a time. How many.
 pub fn forget(tx: &Transaction, before_ms: i64, at_most: usize) -> rusqlite::Result<usize> {
-    let mut query = tx.prepare_cached(
-        "SELECT id FROM webhook_messages m WHERE created_ms < ?1 AND NOT EXISTS (SELECT 1 FROM webhook_outbox o
-         WHERE o.message_id = m.id AND o.state IN ('pending', 'sending')) ORDER BY created_ms LIMIT ?2",
+    let mut query = prepare(
+        tx,
+        "SELECT id FROM webhook_messages m WHERE created_ms < $1 AND NOT EXISTS (SELECT 1 FROM webhook_outbox o
+         WHERE o.message_id = m.id AND o.state IN ('pending', 'sending')) ORDER BY created_ms LIMIT $2",
     )?;
     let ids: Vec<String> =
         query.query_map(params![before_ms, at_most as i64], |r| r.get(0))?.collect::<Result<_, _>>()?;
     for id in &ids {
-        tx.execute("DELETE FROM webhook_outbox WHERE message_id = ?1", [id])?;
-        tx.execute("DELETE FROM webhook_messages WHERE id = ?1", [id])?;
+        execute(tx, "DELETE FROM webhook_outbox WHERE message_id = $1", [id])?;
+        execute(tx, "DELETE FROM webhook_messages WHERE id = $1", [id])?;
     }
     Ok(ids.len())
 }
 
 /// Rows by endpoint and state, for the lists.
 pub fn counts(db: &Connection) -> rusqlite::Result<BTreeMap<(String, String), u64>> {
-    let mut query =
-        db.prepare_cached("SELECT endpoint_id, state, count(*) FROM webhook_outbox GROUP BY endpoint_id, state")?;
+    let mut query = prepare(db, "SELECT endpoint_id, state, count(*) FROM webhook_outbox GROUP BY endpoint_id, state")?;
     let rows = query.query_map([], |r| Ok(((r.get(0)?, r.get(1)?), r.get::<_, i64>(2)? as u64)))?;
     rows.collect()
 }
