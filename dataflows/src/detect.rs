@@ -204,7 +204,7 @@ fn own_groups(scope: Scope<'_, u64>) -> impl Iterator<Item = usize> {
 }
 
 /// Sends copies to the checkpointer, and `Done` with the last.
-fn keeper<T>(job: &Arc<Job>, wrap: fn(Vec<T>) -> Piece) -> Box<dyn FnMut(Vec<T>, bool)> {
+fn keeper<T: 'static>(job: &Arc<Job>, wrap: fn(Vec<T>) -> Piece) -> Box<dyn FnMut(Vec<T>, bool)> {
     let pieces = job.pieces.clone();
     Box::new(move |sections, all| {
         if let Some(pieces) = &pieces {
