@@ -14,6 +14,9 @@ use crate::scaling::Scaling;
 pub const MEMBERS: usize = 4;
 /// Their names, in the order of every array of members.
 pub const MEMBER_NAMES: [&str; MEMBERS] = ["forest", "histogram", "references", "mahalanobis"];
+/// Weight of each member, adding to 1. The references are the best single member, Mahalanobis the one that fails worst
+/// where normal rows form several clusters; both halves of 20 public sets gain by this against even weights.
+pub const WEIGHTS: [f64; MEMBERS] = [0.25, 0.25, 0.35, 0.15];
 /// Members learn from at most so many rows, spread evenly: more changes no quantile that they use.
 pub const MAX_FIT_ROWS: usize = 50_000;
 /// Calibration uses at most so many rows: enough for p = 1e-5 without extrapolation.
@@ -201,7 +204,7 @@ fn members(rows: Matrix, seed: u64) -> Result<Ensemble, FitError> {
         references: References::fit(scaled, seed ^ 1),
         mahalanobis: Mahalanobis::fit(scaled),
         calibrators: Default::default(),
-        weights: [1.0 / MEMBERS as f64; MEMBERS],
+        weights: WEIGHTS,
         base: Calibrator::default(),
         scaling,
     })
