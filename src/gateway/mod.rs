@@ -22,9 +22,9 @@ mod stream;
 pub use config::GatewayConfig;
 
 use crate::access::{Access, Principal, Scope};
-use crate::http::body::{BodyLimits, InFlight};
+use crate::http::body::InFlight;
 use crate::http::health::{self, Check};
-use crate::http::listen::{self, ListenLimits};
+use crate::http::listen;
 use crate::http::{Problem, finish, peer};
 use crate::telemetry::Metrics;
 use crate::telemetry::shared::{self, Shared};
@@ -37,7 +37,6 @@ use limits::Limits;
 use metrics::GatewayMetrics;
 use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -80,12 +79,7 @@ impl Gateway {
     }
     /// Serves until `shutdown`, then answers what is under way.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
-        let config = &self.config;
-        let limits = ListenLimits {
-            connections: config.connections,
-            header: Duration::from_millis(config.header_timeout_ms),
-            drain: Duration::from_millis(config.drain_ms),
-        };
+        let limits = self.config.listen_limits();
         let app = self.router(shutdown.clone());
         listen::serve(listener, app, limits, shutdown).await;
     }
@@ -142,14 +136,5 @@ impl Parts {
         principal.require(Scope::Ingest)?;
         let slot = principal.prefix.as_deref().map_or(ip_slot, |prefix| self.limits.slot(&prefix));
         Ok(Caller { slot })
-    }
-    /// Bounds of a body that is read whole.
-    pub(crate) fn body_limits(&self) -> BodyLimits {
-        BodyLimits {
-            wire_bytes: self.config.body_bytes,
-            decoded_bytes: self.config.decoded_bytes,
-            idle: Duration::from_millis(self.config.body_idle_ms),
-            total: Duration::from_millis(self.config.body_total_ms),
-        }
     }
 }

@@ -44,10 +44,13 @@ async fn slow_headers_and_slow_bodies_are_cut_while_others_are_served() {
     let slow_header = server.raw(b"POST /api/v1/events HTTP/1.1\r\nhost: x\r\n", 5 * SECOND);
     let nothing = server.raw(b"", 5 * SECOND);
     let slow_body = server.raw(b"POST /api/v1/events HTTP/1.1\r\nhost: x\r\ncontent-length: 9\r\n\r\n{", 5 * SECOND);
-    let (header, empty, body, good) = tokio::join!(slow_header, nothing, slow_body, server.batch_reply());
+    // The second request of a connection is held to the same pace as the first.
+    let second = server.raw(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\nGET /livez HTTP/1.1\r\n", 5 * SECOND);
+    let (header, empty, body, second, good) =
+        tokio::join!(slow_header, nothing, slow_body, second, server.batch_reply());
     assert!(start.elapsed() < 3 * SECOND);
     assert!(header.is_empty() || header.starts_with("HTTP/1.1 4"), "{header}");
-    assert!(empty.is_empty());
+    assert!(empty.is_empty() && second.starts_with("HTTP/1.1 200") && second.matches("HTTP/1.1").count() == 1);
     assert!(body.starts_with("HTTP/1.1 408") && body.contains("request_timeout"), "{body}");
     assert_eq!(good.counts(), [1, 0, 0]);
     // A byte now and then does not help beyond the time for the whole.
@@ -85,6 +88,21 @@ async fn idle_connections_hold_a_place_for_the_header_time_only() {
     let request = fresh.post(server.url("/api/v1/events:batch")).body(body).timeout(15 * SECOND);
     assert_eq!(reply(request).await.counts(), [1, 0, 0]);
     drop(idle);
+}
+
+#[tokio::test]
+async fn a_connection_is_kept_between_requests_but_not_for_ever() {
+    let config = GatewayConfig { header_timeout_ms: 100, keep_alive_ms: 800, ..GatewayConfig::default() };
+    let server = Server::start(config).await;
+    let mut stream = TcpStream::connect(server.address).await.unwrap();
+    for _ in 0..3 {
+        stream.write_all(b"GET /livez HTTP/1.1\r\nhost: x\r\n\r\n").await.unwrap();
+        let answer = read_all(&mut stream, Duration::from_millis(400)).await;
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let start = Instant::now();
+    assert!(read_all(&mut stream, 5 * SECOND).await.is_empty());
+    assert!(start.elapsed() < 3 * SECOND);
 }
 
 #[tokio::test]

@@ -147,7 +147,7 @@ async fn a_stream_that_only_grows_is_closed() {
 
 #[tokio::test]
 async fn a_client_that_reads_no_results_is_read_more_slowly_and_let_go() {
-    let config = GatewayConfig { stream_idle_ms: 500, drain_ms: 2_000, ..GatewayConfig::default() };
+    let config = GatewayConfig { stream_idle_ms: 500, write_idle_ms: 500, ..GatewayConfig::default() };
     let server = Server::start(config).await;
     let mut socket = tokio::net::TcpStream::connect(server.address).await.unwrap();
     socket
