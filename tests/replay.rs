@@ -1,0 +1,4 @@
+//! The same log gives the same bytes: whatever the number of workers, in files or in a recorded log.
+
+#[path = "replay/backtest.rs"]
+mod backtest;
