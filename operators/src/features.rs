@@ -1,0 +1,179 @@
+//! From an event and what its entities knew to the feature row of `pulse_models::features`.
+//!
+//! `NAN` = not available, scored as ordinary. Counts are plain numbers (the models scale robustly). Nothing here looks at
+//! labels or at other events. Deliberately absent: scaling, entity state.
+
+use crate::record::settings::Settings;
+use crate::record::{Answer, Answers, Arena, EntityKind, Event, Item, Lookup, MAX_ITEMS, NO_AMOUNT, pair};
+use pulse_models::features::*;
+
+/// Strength of the prior in the comparisons "against its own", in observations: with so many amounts an entity's own
+/// mean and deviation count as much as the prior.
+pub const PRIOR_STRENGTH: f32 = 4.0;
+/// Deviation of asinh(amount) that is assumed before an entity has shown its own: a factor of about 2.7 either way.
+pub const PRIOR_DEVIATION: f32 = 1.0;
+/// Smallest deviation that is believed: entities that always pay the same are not infinitely surprising at 10 % more.
+pub const LEAST_DEVIATION: f32 = 0.1;
+
+/// How far `value` is from an entity's own values: (asinh(value) - mean) / deviation, both shrunk. With n amounts the
+/// variance is the mean of own and prior variance, weighed n : [`PRIOR_STRENGTH`], and the whole is multiplied by
+/// n / (n + [`PRIOR_STRENGTH`]), so that one earlier amount says little. `NAN` without value or earlier amounts.
+pub fn against_own(value: f64, answer: &Answer) -> f32 {
+    if answer.amounts == 0 || value.is_nan() {
+        return f32::NAN;
+    }
+    let n = answer.amounts.min(1000) as f32;
+    let own = answer.deviation.max(LEAST_DEVIATION);
+    let total = n + PRIOR_STRENGTH;
+    let variance = (n * own * own + PRIOR_STRENGTH * PRIOR_DEVIATION * PRIOR_DEVIATION) / total;
+    (libm::asinh(value) as f32 - answer.mean) / variance.sqrt() * (n / total)
+}
+
+/// Items that name a product, with what that product knew.
+pub fn products<'a>(
+    event: &Event,
+    arena: &'a Arena,
+    answers: &'a Answers,
+) -> impl Iterator<Item = (&'a Item, &'a Answer)> + use<'a> {
+    arena.items(event).iter().filter(|item| item.product != 0).zip(&answers.products)
+}
+
+/// Value of the goods in minor units: prices times quantities (1 when not given). `None` unless every item has a price
+/// and all of them were looked at.
+pub fn goods_minor(event: &Event, arena: &Arena) -> Option<f64> {
+    let items = arena.items(event);
+    if items.is_empty() || event.items_count as usize > MAX_ITEMS {
+        return None;
+    }
+    items.iter().try_fold(0.0, |sum, item| {
+        let quantity = if item.quantity.is_nan() { 1.0 } else { item.quantity };
+        (item.price_minor != NO_AMOUNT).then(|| sum + item.price_minor as f64 * quantity)
+    })
+}
+
+/// The row of an event. Pure: the same arguments give the same bits.
+pub fn assemble(event: &Event, arena: &Arena, answers: &Answers, settings: &Settings) -> Row {
+    let mut row: Row = [f32::NAN; FEATURES];
+    own_fields(event, arena, settings, &mut row);
+    entities(event, answers, &mut row);
+    across(event, arena, answers, &mut row);
+    for (slot, signal) in row.iter_mut().skip(BASE_FEATURES).zip(&event.signals) {
+        *slot = *signal;
+    }
+    for value in &mut row {
+        if value.is_infinite() {
+            *value = f32::MAX.copysign(*value); // beyond binary32
+        }
+    }
+    row
+}
+
+/// The greatest of some numbers; `NAN` when there is none.
+fn greatest(values: impl Iterator<Item = f32>) -> f32 {
+    values.filter(|value| !value.is_nan()).fold(f32::NAN, f32::max)
+}
+
+/// The number farthest from 0, with its sign; `NAN` when there is none. Of equal ones the first.
+fn farthest(values: impl Iterator<Item = f32>) -> f32 {
+    values
+        .filter(|value| !value.is_nan())
+        .fold(f32::NAN, |far, value| if value.abs() <= far.abs() { far } else { value })
+}
+
+/// Columns that need no entity.
+fn own_fields(event: &Event, arena: &Arena, settings: &Settings, row: &mut Row) {
+    let items = arena.items(event);
+    row[AMOUNT] = event.amount as f32;
+    if event.items_count > 0 {
+        row[ITEMS] = event.items_count as f32;
+        let quantities = items.iter().map(|item| item.quantity).filter(|quantity| !quantity.is_nan());
+        row[QUANTITY] =
+            quantities.fold(f64::NAN, |sum, quantity| if sum.is_nan() { quantity } else { sum + quantity }) as f32;
+        row[MAX_PRICE] = greatest(items.iter().map(|item| item.price as f32));
+        row[CATALOGUE_RATIO] = greatest(items.iter().map(|item| catalogue_ratio(item).abs() as f32));
+    }
+    if event.discount_minor != NO_AMOUNT {
+        let paid = (event.amount_minor != NO_AMOUNT).then_some(event.amount_minor as f64);
+        let discount = event.discount_minor as f64;
+        let goods = goods_minor(event, arena).or(paid.map(|paid| paid + discount)).filter(|goods| *goods > 0.0);
+        row[DISCOUNT_SHARE] = goods.map_or(f32::NAN, |goods| (discount / goods) as f32);
+    }
+    if event.shipping_minor != NO_AMOUNT && event.amount_minor > 0 {
+        row[SHIPPING_SHARE] = (event.shipping_minor as f64 / event.amount_minor as f64) as f32;
+    }
+    row[HOUR] = settings.hour(event.time_ms) as f32;
+    row[COUNTRY_MISMATCH] = country_mismatch(event);
+    if event.device != Lookup::Absent {
+        row[BOT] = f32::from(u8::from(event.bot));
+    }
+}
+
+/// ln(price / catalogue price) of an item; `NAN` unless both are positive.
+pub fn catalogue_ratio(item: &Item) -> f64 {
+    if item.price > 0.0 && item.catalogue_price > 0.0 { libm::log(item.price / item.catalogue_price) } else { f64::NAN }
+}
+
+/// Pairs of countries (IP, billing, shipping) that differ, 0-3; `NAN` when fewer than two are known.
+fn country_mismatch(event: &Event) -> f32 {
+    let [ip, billing, shipping] = [event.ip_country, event.billing_country, event.shipping_country];
+    let pairs = [(ip, billing), (ip, shipping), (billing, shipping)];
+    let known = pairs.iter().filter(|pair| pair.0.known() && pair.1.known());
+    known
+        .map(|pair| f32::from(u8::from(pair.0 != pair.1)))
+        .fold(f32::NAN, |sum, differ| if sum.is_nan() { differ } else { sum + differ })
+}
+
+/// Columns of one entity each.
+fn entities(event: &Event, answers: &Answers, row: &mut Row) {
+    let answer = |kind: EntityKind| answers.single.get(kind as usize).and_then(Option::as_ref);
+    let gap = |answer: &Answer| if answer.gap_s < 0.0 { f32::NAN } else { answer.gap_s };
+    if let Some(customer) = answer(EntityKind::Customer) {
+        row[CUSTOMER_10M] = customer.counts[0] as f32;
+        row[CUSTOMER_1D] = customer.counts[2] as f32;
+        row[CUSTOMER_30D] = customer.counts[4] as f32;
+        row[CUSTOMER_GAP] = gap(customer);
+        row[AMOUNT_VS_CUSTOMER] = against_own(event.amount, customer);
+        row[REFUNDS_30D] = f32::from(customer.refunds_30d);
+        if customer.gap_s >= 0.0 {
+            let partners = 1 << pair::COUNTRY | 1 << pair::DEVICE | 1 << pair::CARD;
+            row[CUSTOMER_NEW_PAIRS] = (customer.new_pair & partners).count_ones() as f32;
+        }
+    }
+    if let Some(session) = answer(EntityKind::Session) {
+        row[SESSION_10M] = session.counts[0] as f32;
+        row[SESSION_GAP] = gap(session);
+    }
+    if let Some(device) = answer(EntityKind::Device) {
+        row[DEVICE_10M] = device.counts[0] as f32;
+        row[DEVICE_1D] = device.counts[2] as f32;
+        row[DEVICE_CARDS] = f32::from(device.distinct_1d[pair::CARD]);
+        row[DEVICE_CUSTOMERS] = f32::from(device.distinct_1d[pair::CUSTOMER]);
+    }
+    if let Some(card) = answer(EntityKind::Card) {
+        row[CARD_10M] = card.counts[0] as f32;
+        row[CARD_1D] = card.counts[2] as f32;
+        row[AMOUNT_VS_CARD] = against_own(event.amount, card);
+    }
+    if let Some(ip) = answer(EntityKind::Ip) {
+        row[IP_10M] = ip.counts[0] as f32;
+        row[IP_1D] = ip.counts[2] as f32;
+        row[IP_CARDS] = f32::from(ip.distinct_1d[pair::CARD]);
+    }
+    if let Some(email) = answer(EntityKind::Email) {
+        row[EMAIL_1D] = email.counts[2] as f32;
+    }
+}
+
+/// Columns that take the most of several entities.
+fn across(event: &Event, arena: &Arena, answers: &Answers, row: &mut Row) {
+    use EntityKind::{Card, Customer, Device, Ip};
+    let of = |kinds: &'static [EntityKind]| {
+        kinds.iter().filter_map(|kind| answers.single.get(*kind as usize).and_then(Option::as_ref))
+    };
+    row[FAILURES_1H] = greatest(of(&[Customer, Device, Card, Ip]).map(|answer| f32::from(answer.failures[1])));
+    row[COUPONS_1D] = greatest(of(&[Customer, Device, Ip]).map(|answer| f32::from(answer.coupons_1d)));
+    row[PRICE_VS_PRODUCT] = farthest(products(event, arena, answers).map(|(item, own)| against_own(item.price, own)));
+    row[PRODUCT_1H] = greatest(answers.products.iter().map(|answer| answer.counts[1] as f32));
+    row[EXTRA_VALUE] = farthest(answers.extra.iter().flatten().map(|answer| against_own(event.amount, answer)));
+    row[EXTRA_10M] = greatest(answers.extra.iter().flatten().map(|answer| answer.counts[0] as f32));
+}
