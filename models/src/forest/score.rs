@@ -54,10 +54,29 @@ impl Packed {
     }
 }
 
+/// The first three levels have seven nodes for all rows: comparing 16 rows with each costs less than looking nodes up.
+#[inline]
+fn first_levels(tree: &Full, block: &Block) -> [u32; LANES] {
+    let mut above = [[0u32; LANES]; 8];
+    for (node, above) in tree.nodes.iter().zip(&mut above) {
+        let values = &block[node.column as usize & (MAX_COLUMNS - 1)];
+        above.iter_mut().zip(values).for_each(|(above, value)| *above = 1 - u32::from(*value <= node.threshold));
+    }
+    let [_, root, low, high, ll, lh, hl, hh] = above;
+    let mut at = [0u32; LANES];
+    for (lane, at) in at.iter_mut().enumerate() {
+        let first = root[lane];
+        let second = low[lane] ^ ((low[lane] ^ high[lane]) & first);
+        let (left, right) = (ll[lane] ^ ((ll[lane] ^ lh[lane]) & second), hl[lane] ^ ((hl[lane] ^ hh[lane]) & second));
+        *at = 8 + 4 * first + 2 * second + (left ^ ((left ^ right) & first));
+    }
+    at
+}
+
 #[inline]
 fn walk(tree: &Full, block: &Block, sum: &mut [i32; LANES]) {
-    let mut at = [1u32; LANES];
-    for _ in 0..DEPTH {
+    let mut at = first_levels(tree, block);
+    for _ in 3..DEPTH {
         for (lane, at) in at.iter_mut().enumerate() {
             let node = tree.nodes[*at as usize & (INNER - 1)];
             let value = block[node.column as usize & (MAX_COLUMNS - 1)][lane];
