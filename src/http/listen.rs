@@ -3,7 +3,7 @@
 //!
 //! Deliberately absent: limits of single requests, see [`super::body`].
 
-use super::pace::{Answering, Busy, Pace, Paced, Work};
+use super::pace::{Answering, Asking, Busy, Pace, Paced, Work};
 use super::peer::Peer;
 use axum::Router;
 use axum::http::Request;
@@ -84,7 +84,7 @@ async fn connection(stream: TcpStream, peer: Peer, app: Router, pace: Pace, shut
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
         let busy = Busy::start(&work);
         request.extensions_mut().insert(peer);
-        let answer = app.clone().oneshot(request);
+        let answer = app.clone().oneshot(request.map(|body| Asking::new(body, &work)));
         async move { answer.await.map(|response| response.map(|body| Answering { body, busy })) }
     });
     let connection = http1::Builder::new()

@@ -1,16 +1,17 @@
 //! The pace of a connection: the head of a request must come within one time limit, the next request within another, and the
-//! other end must keep taking what is written. Bodies have limits of their own, see [`super::body`].
+//! other end must keep taking what is written; an answer given early is not lost. Bodies have limits of their own, see [`super::body`].
 //!
 //! The HTTP library knows one limit for heads and for idling alike; a client that keeps its connection for the next event must
 //! not be treated like one that dribbles headers.
 
 use axum::body::{Body, Bytes, HttpBody};
 use futures::task::AtomicWaker;
+use hyper::body::{Frame, Incoming, SizeHint};
 use std::io;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::task::{Context, Poll};
+use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::TcpStream;
@@ -45,12 +46,22 @@ pub struct Paced {
     phase: Phase,
     read_by: Pin<Box<Sleep>>,
     write_by: Option<Pin<Box<Sleep>>>,
+    /// Set once our end is closed and what still comes is thrown away.
+    linger_by: Option<Pin<Box<Sleep>>>,
 }
+
+/// How long what a client still sends is taken and thrown away after an answer that did not wait for it. Without that the
+/// client's kernel would hear a reset and could discard the answer unread.
+const LINGER: Duration = Duration::from_secs(2);
+/// Bytes thrown away at once.
+const LINGER_BYTES: usize = 16 * 1024;
 
 /// Is a request being handled? Shared by a connection and its requests.
 #[derive(Default)]
 pub struct Work {
     busy: AtomicBool,
+    /// The last request's body was not read to its end.
+    unread: AtomicBool,
     /// The connection: it looks again when a request ends, or nobody would watch the time from then on.
     connection: AtomicWaker,
 }
@@ -71,6 +82,36 @@ impl Drop for Busy {
     }
 }
 
+/// The body of a request; remembers whether it was read to its end.
+pub struct Asking {
+    body: Incoming,
+    work: Arc<Work>,
+}
+impl Asking {
+    /// A body that is not read yet.
+    pub fn new(body: Incoming, work: &Arc<Work>) -> Asking {
+        work.unread.store(!body.is_end_stream(), Ordering::Relaxed);
+        Asking { body, work: Arc::clone(work) }
+    }
+}
+impl HttpBody for Asking {
+    type Data = Bytes;
+    type Error = hyper::Error;
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, hyper::Error>>> {
+        let frame = Pin::new(&mut self.body).poll_frame(cx);
+        if matches!(frame, Poll::Ready(None)) || self.body.is_end_stream() {
+            self.work.unread.store(false, Ordering::Relaxed);
+        }
+        frame
+    }
+    fn is_end_stream(&self) -> bool {
+        self.body.is_end_stream()
+    }
+    fn size_hint(&self) -> SizeHint {
+        self.body.size_hint()
+    }
+}
+
 /// The body of an answer; the request is handled until it is written.
 pub struct Answering {
     /// What is sent.
@@ -81,16 +122,13 @@ pub struct Answering {
 impl HttpBody for Answering {
     type Data = Bytes;
     type Error = axum::Error;
-    fn poll_frame(
-        mut self: Pin<&mut Self>,
-        cx: &mut Context<'_>,
-    ) -> Poll<Option<Result<hyper::body::Frame<Bytes>, axum::Error>>> {
+    fn poll_frame(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<Option<Result<Frame<Bytes>, axum::Error>>> {
         Pin::new(&mut self.body).poll_frame(cx)
     }
     fn is_end_stream(&self) -> bool {
         self.body.is_end_stream()
     }
-    fn size_hint(&self) -> hyper::body::SizeHint {
+    fn size_hint(&self) -> SizeHint {
         self.body.size_hint()
     }
 }
@@ -99,7 +137,7 @@ impl Paced {
     /// A connection that was just accepted; `work` is set by [`Busy`].
     pub fn new(stream: TcpStream, pace: Pace, work: Arc<Work>) -> Paced {
         let read_by = Box::pin(tokio::time::sleep(pace.header));
-        Paced { stream, pace, work, phase: Phase::Head, read_by, write_by: None }
+        Paced { stream, pace, work, phase: Phase::Head, read_by, write_by: None, linger_by: None }
     }
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
@@ -169,6 +207,22 @@ impl AsyncWrite for Paced {
         Pin::new(&mut self.stream).poll_flush(cx)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_shutdown(cx)
+        let this = &mut *self;
+        if this.linger_by.is_none() {
+            ready!(Pin::new(&mut this.stream).poll_shutdown(cx))?;
+            if !this.work.unread.load(Ordering::Relaxed) {
+                return Poll::Ready(Ok(()));
+            }
+        }
+        let linger_by = this.linger_by.get_or_insert_with(|| Box::pin(tokio::time::sleep(LINGER)));
+        let mut bytes = [0; LINGER_BYTES];
+        while linger_by.as_mut().poll(cx).is_pending() {
+            let mut buf = ReadBuf::new(&mut bytes);
+            let read = ready!(Pin::new(&mut this.stream).poll_read(cx, &mut buf));
+            if read.is_err() || buf.filled().is_empty() {
+                break;
+            }
+        }
+        Poll::Ready(Ok(()))
     }
 }

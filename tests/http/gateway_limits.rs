@@ -163,3 +163,20 @@ async fn a_body_that_ends_early_is_nothing() {
     assert!(answer.is_empty() || answer.starts_with("HTTP/1.1 400"), "{answer}");
     assert!(server.log.ids().is_empty());
 }
+
+#[tokio::test]
+async fn a_client_that_sends_everything_before_it_reads_still_hears_why_not() {
+    let n = |n: u32| n.try_into().unwrap();
+    let config = GatewayConfig { ip_requests_per_s: n(1), ip_requests_burst: n(2), ..GatewayConfig::default() };
+    let server = Server::start(config).await;
+    let length = 30 << 20;
+    let chunked = format!("transfer-encoding: chunked\r\n\r\n{length:x}\r\n");
+    for (how, status) in [(format!("content-length: {length}\r\n\r\n"), 413), (chunked.clone(), 413), (chunked, 429)] {
+        let mut stream = TcpStream::connect(server.address).await.unwrap();
+        let head = format!("POST /api/v1/events:batch HTTP/1.1\r\nhost: x\r\n{how}");
+        stream.write_all(head.as_bytes()).await.unwrap();
+        stream.write_all(&vec![b' '; length]).await.expect("everything is taken");
+        let answer = read_all(&mut stream, 5 * SECOND).await;
+        assert!(answer.starts_with(&format!("HTTP/1.1 {status}")), "{how}: {answer}");
+    }
+}
