@@ -169,8 +169,9 @@ impl Agenda {
         Some((arrival_ms, planned))
     }
 
-    /// Number of planned events.
-    pub fn len(&self) -> usize {
-        self.heap.len()
+    /// Number of planned events, and of returns among them.
+    pub fn count(&self) -> (usize, usize) {
+        let returned = |planned: &&Planned| matches!(planned.act, Act::ReturnRequested { .. });
+        (self.heap.len(), self.slots.iter().flatten().filter(returned).count())
     }
 }

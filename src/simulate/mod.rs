@@ -14,6 +14,8 @@ mod rng;
 mod schedule;
 mod send;
 mod shop;
+#[cfg(test)]
+mod tests;
 mod trouble_accounts;
 mod trouble_goods;
 mod trouble_payments;

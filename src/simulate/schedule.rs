@@ -280,11 +280,11 @@ impl Schedule {
         Some((over, under, episode.tag))
     }
 
-    /// Countries that opened, with their share of the visits: from 1 % on the first day to 4 % after two weeks.
+    /// Countries that opened, with their share of the visits: from 0.5 % on the first day to 2 % after two weeks.
     pub fn opened(&self, at_ms: i64) -> impl Iterator<Item = (u8, f64)> {
         self.opened.iter().filter(move |(_, from_ms)| *from_ms <= at_ms).map(move |(country, from_ms)| {
             let days = (at_ms - from_ms) as f64 / DAY_MS as f64;
-            (*country, 0.01 + 0.03 * (days / 14.0).min(1.0))
+            (*country, 0.005 + 0.015 * (days / 14.0).min(1.0))
         })
     }
 }

@@ -17,7 +17,7 @@ use super::{geo, words};
 /// Shares of the events: visits, tills, crawlers.
 const EVENT_SHARES: [f64; 3] = [0.87, 0.10, 0.03];
 /// Visits tried out to learn how many events one makes.
-const TRIAL_VISITS: u32 = 2000;
+const TRIAL_VISITS: u32 = 6000;
 /// The shop runs unseen for this long before its start, so that it does not open with an empty house.
 const WARM_UP_MS: i64 = 15 * MINUTE_MS;
 /// Most visits while warming up: above that, the first minutes are a little quieter.
@@ -75,7 +75,7 @@ impl Shop {
         let start_ms = config.start_ms;
         // Trouble of the trial must not exist: a shop with a quiet schedule is tried out first.
         let trial = ShopConfig { trouble: TroublePlan::none(), ..config.clone() };
-        let per_visit = events_per_visit(World::new(trial, config.events_per_minute / 7.0)?);
+        let (per_visit, returns) = events_per_visit(World::new(trial, config.events_per_minute / 7.0)?);
         let rates = [
             config.events_per_minute * EVENT_SHARES[0] / per_visit[0],
             config.events_per_minute * EVENT_SHARES[1] / per_visit[1],
@@ -111,7 +111,7 @@ impl Shop {
             last_ms: start_ms,
             world,
         };
-        shop.carry_returns();
+        shop.carry_returns(returns);
         shop.next_minute();
         Ok(shop)
     }
@@ -290,8 +290,8 @@ impl Shop {
     }
 
     /// Orders from before the start come back in the first weeks as they do later: without them returns would climb from 0.
-    fn carry_returns(&mut self) {
-        let a_day = self.rates[0] * 24.0 * 60.0 * RETURNS_PER_VISIT;
+    fn carry_returns(&mut self, per_visit: f64) {
+        let a_day = self.rates[0] * 24.0 * 60.0 * per_visit;
         let count = (a_day * RETURNS_DAYS as f64).min(MAX_CARRIED_RETURNS) as u64;
         let start_ms = self.start_ms;
         let mut draw = Rng::new(self.world.config.seed, 0x0e7a_4e5e);
@@ -305,9 +305,6 @@ impl Shop {
         }
     }
 }
-
-/// Returns for each visit: see the funnel in `purchase.rs`; a test holds it against what a long run does.
-const RETURNS_PER_VISIT: f64 = 0.014;
 
 fn country_at(shares: &[(u8, f64)], unit: f64) -> u8 {
     let mut left = unit;
@@ -333,8 +330,8 @@ fn nobody() -> Who {
     }
 }
 
-/// Events that a visit, a sale at a till and a crawl make on average, found by trying.
-fn events_per_visit(world: World) -> [f64; 3] {
+/// Events that a visit, a sale at a till and a crawl make on average, and returns for each visit, found by trying.
+fn events_per_visit(world: World) -> ([f64; 3], f64) {
     let setting = Setting {
         seed: 0,
         from_ms: 0,
@@ -345,7 +342,7 @@ fn events_per_visit(world: World) -> [f64; 3] {
     };
     let schedule = Schedule::new(TroublePlan::none(), setting);
     let home = world.main_country();
-    let mut result = [1.0; 3];
+    let (mut result, mut returns) = ([1.0; 3], 0.0);
     for (which, mean) in result.iter_mut().enumerate() {
         let (mut agenda, mut counters) = (Agenda::default(), Counters::new());
         for nth in 0..TRIAL_VISITS {
@@ -370,9 +367,11 @@ fn events_per_visit(world: World) -> [f64; 3] {
                 _ => plan.crawl(),
             }
         }
-        *mean = agenda.len() as f64 / f64::from(TRIAL_VISITS);
+        let (events, returned) = agenda.count();
+        *mean = events as f64 / f64::from(TRIAL_VISITS);
+        returns += returned as f64 / f64::from(TRIAL_VISITS);
     }
-    result
+    (result, returns)
 }
 
 impl Plan<'_> {
