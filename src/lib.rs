@@ -4,10 +4,12 @@
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
 pub mod access;
+pub mod audit;
 pub mod gateway;
 pub mod http;
 pub mod json;
 pub mod log;
 pub mod persist;
+pub mod sidecar;
 pub mod store;
 pub mod telemetry;
