@@ -180,7 +180,7 @@ mod tests {
         };
         let persist = decode(&find("persist"));
         assert_eq!((persist.len(), persist.value_at_quantile(0.5) / 1_000), (1_000, 500));
-        assert_eq!(decode(&find("notify")).max() / 1_000_000, 3_601, "beyond the range counts as its end");
+        assert_eq!(decode(&find("notify")).max() / 1_000_000, 3_600, "beyond the range counts as its end");
         assert_eq!(decode(&find("accept")).len(), 0);
     }
 
