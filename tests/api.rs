@@ -1,5 +1,7 @@
 //! Store, persist and the query API, over real HTTP where a client would use it.
 
+#[path = "api/http.rs"]
+mod http;
 #[path = "api/persist.rs"]
 mod persist;
 #[path = "api/records.rs"]
