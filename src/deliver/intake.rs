@@ -78,9 +78,12 @@ fn housekeeping(shared: &Shared) {
     loop {
         match shared.store.write(|tx| outbox::forget(tx, before_ms, FORGET_BATCH)) {
             Ok(n) if n == FORGET_BATCH => {}
-            Ok(_) => return,
+            Ok(_) => break,
             Err(error) => return tracing::warn!(%error, "old messages could not be removed"),
         }
+    }
+    if let Err(error) = shared.store.write(|tx| endpoint::forget(tx, before_ms)) {
+        tracing::warn!(%error, "deleted endpoints could not be removed");
     }
 }
 

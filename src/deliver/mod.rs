@@ -7,7 +7,8 @@
 //!
 //! Promise: every alert reaches every matching endpoint at least once, always under the same `webhook-id` and with the
 //! same bytes, or is `dead` or `suppressed` with a reason and can be replayed. Once only as far as the receiver goes by
-//! the id. Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the
+//! the id. (After a loss of power the same id; the `latency` inside may differ, for the store is not synced on each send.)
+//! Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the
 //! sidecar); two deliveries on one store (the reader's compare-and-set would stop the second).
 
 pub mod api;
@@ -162,6 +163,15 @@ impl Shared {
     ) -> Result<R, DeliverError> {
         let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || store.write(f)).await;
+        Ok(done.map_err(|e| DeliverError::Task(e.to_string()))??)
+    }
+    /// The same, synced: for changes of endpoints, which no log can bring back.
+    async fn write_durable<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Transaction) -> rusqlite::Result<R> + Send + 'static,
+    ) -> Result<R, DeliverError> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || store.write_durable(f)).await;
         Ok(done.map_err(|e| DeliverError::Task(e.to_string()))??)
     }
     /// Wakes lanes.

@@ -55,3 +55,31 @@ async fn an_endpoint_answers_for_its_own_time_only() {
     assert!(same.missing.is_empty() && same.unexpected.is_empty() && same.compared == 4, "{always}: {same:?}");
     deliver.stop().await;
 }
+
+#[tokio::test]
+async fn what_is_old_is_forgotten_but_never_what_waits() {
+    use pulse::deliver::{endpoint, outbox};
+    let (world, receiver) = (World::new(), receiver().await);
+    let deliver = world.start(config());
+    let (deleted, secret) = create(&deliver, &receiver.url()).await;
+    receiver.set_secrets(vec![secret]);
+    world.alert(1);
+    until("delivered", || world.in_state("delivered") == 1).await;
+    receiver.behave(|b| b.status = 500);
+    world.alert(2);
+    until("waits", || world.count("SELECT count(*) FROM webhook_attempts") == 2).await;
+    let forget = || {
+        let gone =
+            |tx: &rusqlite::Transaction| Ok((outbox::forget(tx, i64::MAX, 100)?, endpoint::forget(tx, i64::MAX)?));
+        world.store.write(gone).unwrap()
+    };
+    assert_eq!(forget(), (1, 0));
+    assert_eq!((world.in_state("delivered"), world.in_state("pending")), (0, 1));
+    assert_eq!(call(&deliver, "DELETE", &format!("/webhooks/{deleted}"), serde_json::Value::Null).await.0, 204);
+    assert_eq!(forget(), (1, 1));
+    assert_eq!(
+        world.count("SELECT (SELECT count(*) FROM webhook_attempts) + (SELECT count(*) FROM webhook_messages)"),
+        0
+    );
+    deliver.stop().await;
+}
