@@ -216,7 +216,7 @@ async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
         to_offset: None,
     };
     let (state, mut row) = (d.shared.clone(), new.clone());
-    let inserted = d.shared.write(move |tx| {
+    let inserted = d.shared.write_durable(move |tx| {
         if endpoint::all(tx)?.iter().filter(|e| e.deleted_ms.is_none()).count() >= MAX_ENDPOINTS {
             return Ok(None);
         }
@@ -260,7 +260,7 @@ async fn remove_by_query(state: State<Arc<Deliver>>, id: Result<Query<ById>, Que
 async fn remove(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer {
     changeable(&d.found(&id).await?)?;
     let (state, now_ms, name) = (d.shared.clone(), d.shared.now_ms(), id.clone());
-    let done = d.shared.write(move |tx| {
+    let done = d.shared.write_durable(move |tx| {
         let offset = outbox::offset(tx)?;
         let done = endpoint::delete(tx, &name, offset, now_ms)?;
         outbox::kill_pending(tx, &name, "endpoint_deleted")?;
@@ -349,7 +349,7 @@ async fn rotate(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer
     let secret = Secret::generate().map_err(|e| DeliverError::Task(e.to_string()))?;
     let until_ms = d.shared.now_ms() + d.shared.config.rotation_hours as i64 * 3_600_000;
     let (name, new) = (id.clone(), secret.clone());
-    if !d.shared.write(move |tx| endpoint::rotate(tx, &name, &new, until_ms)).await? {
+    if !d.shared.write_durable(move |tx| endpoint::rotate(tx, &name, &new, until_ms)).await? {
         return Err(unknown());
     }
     Ok(Json(json!({"id": id, "secret": secret.reveal(), "old_valid_until": rfc3339(until_ms)})).into_response())
@@ -357,7 +357,7 @@ async fn rotate(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer
 
 async fn enable(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer {
     let (state, name) = (d.shared.clone(), id.clone());
-    let done = d.shared.write(move |tx| {
+    let done = d.shared.write_durable(move |tx| {
         state.endpoints_version.fetch_add(1, Ordering::SeqCst);
         endpoint::enable(tx, &name)
     });

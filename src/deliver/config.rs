@@ -2,6 +2,7 @@
 //!
 //! Deliberately absent: endpoints made over the API; those live in the store.
 
+use super::endpoint::MAX_ENDPOINTS;
 use super::filter::Filter;
 use super::guard::{Guard, Refusal};
 use super::kind::Kind;
@@ -150,6 +151,7 @@ impl DeliverConfig {
         range(positive(self.rate_per_s) && self.burst > 0, "rate_per_s and burst", "above 0")?;
         range(positive(self.total_rate_per_s) && self.total_burst > 0, "total_rate_per_s and total_burst", "above 0")?;
         range((1..=100_000).contains(&self.attempts_kept), "attempts_kept", "1 to 100000")?;
+        range(self.endpoints.len() <= MAX_ENDPOINTS, "endpoints", "at most 10000")?;
         for (i, endpoint) in self.endpoints.iter().enumerate() {
             let wrong = |text: String| ConfigError::Endpoint(i, text);
             guard.target(&endpoint.url).map_err(|e: Refusal| wrong(e.to_string()))?;

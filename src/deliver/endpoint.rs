@@ -155,6 +155,15 @@ pub fn delete(tx: &Transaction, id: &str, to_offset: u64, now_ms: i64) -> rusqli
     Ok(done > 0)
 }
 
+/// Forgets endpoints deleted before `before_ms` for which no row is left, and their attempts. Those of the configuration
+/// stay: their ids count generations.
+pub fn forget(tx: &Transaction, before_ms: i64) -> rusqlite::Result<usize> {
+    const GONE: &str = "SELECT id FROM webhook_endpoints e WHERE deleted_ms < $1 AND configured = 0 AND NOT EXISTS
+         (SELECT 1 FROM webhook_outbox o WHERE o.endpoint_id = e.id)";
+    execute(tx, &format!("DELETE FROM webhook_attempts WHERE endpoint_id IN ({GONE})"), [before_ms])?;
+    execute(tx, &format!("DELETE FROM webhook_endpoints WHERE id IN ({GONE})"), [before_ms])
+}
+
 /// A new secret; the one so far signs until `until_ms`. An older one than that no longer signs.
 pub fn rotate(tx: &Transaction, id: &str, secret: &Secret, until_ms: i64) -> rusqlite::Result<bool> {
     let done = execute(

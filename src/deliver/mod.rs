@@ -7,7 +7,8 @@
 //!
 //! Promise: every alert reaches every matching endpoint at least once, always under the same `webhook-id` and with the
 //! same bytes, or is `dead` or `suppressed` with a reason and can be replayed. Once only as far as the receiver goes by
-//! the id. Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the
+//! the id. (After a loss of power the same id; the `latency` inside may differ, for the store is not synced on each send.)
+//! Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the
 //! sidecar); two deliveries on one store (the reader's compare-and-set would stop the second).
 
 pub mod api;
@@ -164,7 +165,16 @@ impl Shared {
         let done = tokio::task::spawn_blocking(move || store.write(f)).await;
         Ok(done.map_err(|e| DeliverError::Task(e.to_string()))??)
     }
-    /// Wakes lanes; brings their gauges up to date.
+    /// The same, synced: for changes of endpoints, which no log can bring back.
+    async fn write_durable<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Transaction) -> rusqlite::Result<R> + Send + 'static,
+    ) -> Result<R, DeliverError> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || store.write_durable(f)).await;
+        Ok(done.map_err(|e| DeliverError::Task(e.to_string()))??)
+    }
+    /// Wakes lanes.
     fn wake(&self, endpoints: impl IntoIterator<Item = String>) {
         let lanes = self.lanes.lock().unwrap_or_else(|e| e.into_inner());
         for id in endpoints {
@@ -191,6 +201,17 @@ impl Shared {
         let others: Vec<String> = endpoints.iter().filter(wants).map(|e| e.id.clone()).collect();
         self.raise_own(tx, &message, &others, now_ms)?;
         Ok(others)
+    }
+    /// Queue depth, dead letters and enabled of each endpoint.
+    fn refresh_gauges(&self) -> rusqlite::Result<()> {
+        let db = self.store.reader()?;
+        let counts = outbox::counts(&db)?;
+        let count = |id: &str, state: &str| counts.get(&(id.to_string(), state.to_string())).copied().unwrap_or(0);
+        for e in endpoint::all(&db)?.iter().filter(|e| e.deleted_ms.is_none()) {
+            let pending = count(&e.id, "pending") + count(&e.id, "sending");
+            self.metrics.endpoint(&e.id, pending, count(&e.id, "dead"), e.enabled());
+        }
+        Ok(())
     }
     /// Puts a message of our own into the outbox.
     fn raise_own(&self, tx: &Transaction, m: &Message, endpoints: &[String], now_ms: i64) -> rusqlite::Result<()> {
@@ -311,16 +332,9 @@ impl Deliver {
         self.shared.lanes.lock().unwrap_or_else(|e| e.into_inner()).values().for_each(|l| l.wake.notify_one());
     }
 
-    /// Brings the gauges up to date; called before metrics are shown.
+    /// Brings the gauges up to date; delivery does so itself every few seconds.
     pub fn refresh_metrics(&self) -> Result<(), DeliverError> {
-        let db = self.shared.store.reader()?;
-        let counts = outbox::counts(&db)?;
-        let count = |id: &str, state: &str| counts.get(&(id.to_string(), state.to_string())).copied().unwrap_or(0);
-        for e in endpoint::all(&db)?.iter().filter(|e| e.deleted_ms.is_none()) {
-            let pending = count(&e.id, "pending") + count(&e.id, "sending");
-            self.shared.metrics.endpoint(&e.id, pending, count(&e.id, "dead"), e.enabled());
-        }
-        Ok(())
+        Ok(self.shared.refresh_gauges()?)
     }
 
     /// Stops: no new attempt starts; those under way get their time-out to end. What is left is sent after the next

@@ -73,6 +73,21 @@ impl Store {
         Ok(result)
     }
 
+    /// Like [`Store::write`], and synced when it returns: for what cannot be made again from the log (destinations, keys,
+    /// users). Some milliseconds slower.
+    pub fn write_durable<R>(&self, f: impl FnOnce(&rusqlite::Transaction) -> Result<R>) -> Result<R> {
+        let mut db = lock(&self.writer);
+        db.execute_batch("PRAGMA synchronous=FULL")?;
+        let result = (|| {
+            let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
+            let result = f(&tx)?;
+            tx.commit()?;
+            Ok(result)
+        })();
+        db.execute_batch("PRAGMA synchronous=NORMAL")?;
+        result
+    }
+
     /// Runs `f` outside of any transaction on the writer's connection (vacuum, checkpoints).
     pub(crate) fn maintain<R>(&self, f: impl FnOnce(&Connection) -> Result<R>) -> Result<R> {
         f(&lock(&self.writer))
