@@ -3,5 +3,16 @@
 //!
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
+pub mod access;
+pub mod backtest;
+pub mod deliver;
+pub mod engine;
+pub mod gateway;
+pub mod http;
+pub mod json;
+pub mod log;
+pub mod persist;
+pub mod receiver;
+pub mod simulate;
 pub mod store;
 pub mod telemetry;

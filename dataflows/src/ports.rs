@@ -84,6 +84,9 @@ pub struct Cause {
     pub kind: u32,
 }
 
+/// `kind` of records in `events.rejected` that the gateway wrote: they follow from nothing in the log.
+pub const FROM_GATEWAY: u32 = u32::MAX;
+
 /// What stands beside a record's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
@@ -127,6 +130,11 @@ impl Records {
         self.data.extend_from_slice(&other.data);
         self.ends.extend(other.ends.iter().map(|e| e + shift));
     }
+    /// The records in order.
+    pub fn iter(&self) -> impl Iterator<Item = (Meta, &[u8])> {
+        let starts = std::iter::once(0).chain(self.ends.iter().copied());
+        starts.zip(&self.ends).map(|(from, to)| unpack(&self.data[from as usize..*to as usize]))
+    }
     /// Number of records.
     pub fn len(&self) -> usize {
         self.ends.len()
@@ -148,6 +156,20 @@ impl Records {
         bytes.extend(&self.data[start as usize..self.ends[to - 1] as usize]);
         bytes
     }
+}
+
+/// Meta and value of one record's bytes, which hold at least a meta.
+fn unpack(record: &[u8]) -> (Meta, &[u8]) {
+    let u64_at = |at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap_or_default());
+    let meta = Meta {
+        time_ms: u64_at(0) as i64,
+        cause: Cause {
+            offset: u64_at(8),
+            kind: u32::from_le_bytes(record[16..20].try_into().unwrap_or_default()),
+            partition: u16::from_le_bytes(record[20..22].try_into().unwrap_or_default()),
+        },
+    };
+    (meta, &record[META..])
 }
 
 /// A block as it is stored and read.
@@ -191,16 +213,7 @@ impl Block {
         let head = 4 * (n + 1);
         let start = if i == 0 { 0 } else { self.word(i).unwrap_or(0) };
         let record = &self.bytes[head + start..head + self.word(i + 1).unwrap_or(0)];
-        let u64_at = |at: usize| u64::from_le_bytes(record[at..at + 8].try_into().unwrap_or_default());
-        let meta = Meta {
-            time_ms: u64_at(0) as i64,
-            cause: Cause {
-                offset: u64_at(8),
-                kind: u32::from_le_bytes(record[16..20].try_into().unwrap_or_default()),
-                partition: u16::from_le_bytes(record[20..22].try_into().unwrap_or_default()),
-            },
-        };
-        (meta, &record[META..])
+        unpack(record)
     }
 }
 

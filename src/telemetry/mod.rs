@@ -1,6 +1,8 @@
-//! Metrics and logs: [`names`] holds every metric name, each part registers its own metrics under them.
+//! Metrics and logs: [`names`] holds every metric name, each part registers its own metrics under them, [`shared`] those that
+//! several parts observe into.
 
 pub mod names;
+pub mod shared;
 
 use prometheus_client::registry::Registry;
 use std::sync::{Arc, Mutex};

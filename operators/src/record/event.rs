@@ -193,6 +193,8 @@ pub struct Event {
     pub time_ms: i64,
     /// Older than the partition's running maximum of event time less the allowed lateness, in offset order.
     pub late: bool,
+    /// Its partition has less than a week of history: nothing counts as new yet.
+    pub cold_start: bool,
     /// Type, known or not.
     pub event_type: EventType,
     /// Type as text.
@@ -263,6 +265,13 @@ pub struct Event {
     pub device: Lookup,
     /// Products in the catalogue.
     pub catalogue: Lookup,
+}
+
+impl Event {
+    /// Partition and offset in one number: the order in which a closed epoch is applied. Offsets stay below 2^48.
+    pub fn order(&self) -> u64 {
+        u64::from(self.partition) << 48 | self.offset
+    }
 }
 
 /// Why an event is not taken up. Kept in `events.rejected`.

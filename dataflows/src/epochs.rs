@@ -1,0 +1,310 @@
+//! The epoch log: its entries, the rule which of them count, and the sequencer that writes them.
+//!
+//! An entry says how far every input partition is taken up, and the wall clock. Embedded, it is appended in the transaction
+//! of the events it names, so it is durable with them and nobody sees it earlier. An epoch is cut at once when none is in
+//! flight; else when [`BUSY`] events wait and fewer than [`IN_FLIGHT`] are in flight; else when the last is acknowledged.
+//! Deliberately absent: the log itself and the system's clock; both are handed in.
+
+use crate::ports::{Acker, EventLog, Hook, LogError, LogReader, Partition, Topic, partition};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+
+/// Records of an epoch at most: bounds the memory of a batch and the time to apply it.
+pub const EPOCH_RECORDS: u64 = 4096;
+/// Epochs in flight at most: enough to fill the pipeline, few enough to bound latency.
+pub const IN_FLIGHT: u64 = 8;
+/// Waiting events that are worth an epoch of their own while others are in flight.
+pub const BUSY: u64 = 512;
+/// Idle time moves in steps of at least this much; a checkpoint is asked for at most so often.
+pub const IDLE_STEP_MS: i64 = 1000;
+/// Longest step of idle time that counts as time passing; a longer one was a pause of the process.
+const LONGEST_STEP_MS: i64 = 5 * IDLE_STEP_MS;
+
+/// The input partitions in the order of an entry's ends: events, then labels, then control.
+pub fn inputs(partitions: u16) -> Vec<Partition> {
+    let events = (0..partitions).map(|p| partition(Topic::Raw, p));
+    events.chain([partition(Topic::Labels, 0), partition(Topic::Control, 0)]).collect()
+}
+
+/// One epoch.
+#[derive(Clone, Debug, Default, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
+pub struct Entry {
+    /// Offset of the fence of the generation that wrote it.
+    pub generation: u64,
+    /// Number; dense, counts up from 1.
+    pub epoch: u64,
+    /// Wall clock, ms since the epoch; never goes back.
+    pub clock_ms: i64,
+    /// By how much event time moves though nothing came.
+    pub idle_ms: i64,
+    /// A checkpoint is taken after this epoch. In the log, so that all workers agree on it.
+    pub checkpoint: bool,
+    /// End offset of every input, in the order of [`inputs`].
+    pub ends: Vec<u64>,
+}
+
+impl Entry {
+    /// As it is appended: little-endian words.
+    pub fn to_bytes(&self) -> Vec<u8> {
+        let head = [self.generation, self.epoch, self.clock_ms as u64, self.idle_ms as u64, u64::from(self.checkpoint)];
+        head.iter().chain(&self.ends).flat_map(|word| word.to_le_bytes()).collect()
+    }
+    /// `None` when the bytes are no entry.
+    pub fn parse(bytes: &[u8]) -> Option<Entry> {
+        let (words, rest) = bytes.as_chunks::<8>();
+        let words: Vec<u64> = words.iter().map(|w| u64::from_le_bytes(*w)).collect();
+        let [generation, epoch, clock, idle, checkpoint, ends @ ..] = &words[..] else { return None };
+        rest.is_empty().then(|| Entry {
+            generation: *generation,
+            epoch: *epoch,
+            clock_ms: *clock as i64,
+            idle_ms: *idle as i64,
+            checkpoint: *checkpoint == 1,
+            ends: ends.to_vec(),
+        })
+    }
+}
+
+/// Reads the entries that count. An empty record is a fence: its offset is the generation from there on, and entries of
+/// another generation behind it are a zombie's.
+pub struct EpochReader {
+    reader: Box<dyn LogReader>,
+    next: u64,
+    generation: u64,
+}
+
+impl EpochReader {
+    /// From offset `next`, where `generation` is in force.
+    pub fn new(log: &dyn EventLog, next: u64, generation: u64) -> EpochReader {
+        EpochReader { reader: log.reader(), next, generation }
+    }
+    /// The next entry that counts, if it is there already.
+    pub fn next_entry(&mut self) -> Result<Option<Entry>, LogError> {
+        let epochs = partition(Topic::Epochs, 0);
+        while let Some(block) = self.reader.block(epochs, self.next)? {
+            let (at, record) = (self.next, block.record(self.next).1);
+            self.next += 1;
+            if record.is_empty() {
+                self.generation = at;
+                continue;
+            }
+            let entry = Entry::parse(record).ok_or_else(|| LogError::Damaged(format!("entry {at} of pulse.epochs")))?;
+            if entry.generation == self.generation {
+                return Ok(Some(entry));
+            }
+        }
+        Ok(None)
+    }
+    /// Offset in `pulse.epochs` behind the last entry read.
+    pub fn position(&self) -> u64 {
+        self.next
+    }
+    /// The generation in force there.
+    pub fn generation(&self) -> u64 {
+        self.generation
+    }
+}
+
+/// What the sequencer, the checkpointer and the telemetry of one process share.
+#[derive(Default)]
+pub struct Pace {
+    acknowledged: AtomicU64,
+    cut: AtomicU64,
+    checkpointing: AtomicBool,
+}
+impl Pace {
+    /// All outputs of epochs up to here are committed.
+    pub fn acknowledged(&self) -> u64 {
+        self.acknowledged.load(Ordering::Acquire)
+    }
+    /// The newest epoch.
+    pub fn newest(&self) -> u64 {
+        self.cut.load(Ordering::Acquire)
+    }
+    /// The checkpoint that was asked for is finished, or given up: the next may be asked for.
+    pub fn checkpoint_done(&self) {
+        self.checkpointing.store(false, Ordering::Release);
+    }
+}
+
+/// How the sequencer cuts.
+#[derive(Clone, Copy, Debug)]
+pub struct Cutting {
+    /// Ask for a checkpoint so often, ms; 0 = never.
+    pub checkpoint_every_ms: i64,
+}
+
+/// Decides the epochs. A hook in the log's writer.
+pub struct Sequencer {
+    pace: Arc<Pace>,
+    clock_ms: Box<dyn Fn() -> i64 + Send>,
+    inputs: Vec<Partition>,
+    last: Entry,
+    acked: Vec<u64>,
+    cutting: Cutting,
+    checkpoint_ms: i64,
+    first: bool,
+    waiting: bool,
+}
+
+impl Sequencer {
+    /// `last`: the newest entry that counts; `applied`: the epoch after which the workers start; `ackers`: who acknowledges
+    /// outputs, one for each worker and one for alerts.
+    pub fn new(
+        pace: Arc<Pace>,
+        clock_ms: Box<dyn Fn() -> i64 + Send>,
+        last: Entry,
+        generation: u64,
+        (applied, ackers, partitions): (u64, usize, u16),
+        cutting: Cutting,
+    ) -> Sequencer {
+        let inputs = inputs(partitions);
+        let mut last = Entry { generation, ..last };
+        last.ends.resize(inputs.len(), 0);
+        pace.acknowledged.store(applied, Ordering::Release);
+        pace.cut.store(last.epoch, Ordering::Release);
+        let checkpoint_ms = clock_ms();
+        let acked = vec![applied; ackers];
+        Sequencer { pace, clock_ms, inputs, last, acked, cutting, checkpoint_ms, first: true, waiting: false }
+    }
+
+    fn done(&self) -> u64 {
+        self.acked.iter().min().copied().unwrap_or(self.last.epoch)
+    }
+
+    /// The next entry, if it is time for one.
+    fn next(&mut self, ends: &dyn Fn(Partition) -> u64) -> Option<Entry> {
+        let waiting: Vec<u64> =
+            self.inputs.iter().zip(&self.last.ends).map(|(p, taken)| ends(*p).saturating_sub(*taken)).collect();
+        let pending: u64 = waiting.iter().sum();
+        let flight = self.last.epoch - self.done();
+        self.waiting = pending > 0 && flight > 0 && !(flight < IN_FLIGHT && pending >= BUSY);
+        if self.waiting {
+            return None;
+        }
+        let clock_ms = (self.clock_ms)().max(self.last.clock_ms);
+        let passed_ms = clock_ms - self.last.clock_ms;
+        let idle = pending == 0 && flight == 0 && passed_ms >= IDLE_STEP_MS && self.last.epoch > 0;
+        if pending == 0 && !idle {
+            return None;
+        }
+        // the time in which no process ran is nobody's silence
+        let idle_ms = if idle && !self.first && passed_ms <= LONGEST_STEP_MS { passed_ms } else { 0 };
+        let mut entry = Entry {
+            epoch: self.last.epoch + 1,
+            clock_ms,
+            idle_ms,
+            checkpoint: self.due(clock_ms),
+            ..self.last.clone()
+        };
+        let mut room = EPOCH_RECORDS;
+        // fair first: a partition with a backlog must not starve the others
+        for share in [EPOCH_RECORDS / self.inputs.len() as u64, EPOCH_RECORDS] {
+            for (end, (taken, waiting)) in entry.ends.iter_mut().zip(self.last.ends.iter().zip(&waiting)) {
+                let take = (taken + waiting - *end).min(share).min(room);
+                *end += take;
+                room -= take;
+            }
+        }
+        Some(entry)
+    }
+
+    fn due(&mut self, clock_ms: i64) -> bool {
+        let every = self.cutting.checkpoint_every_ms;
+        let due = every > 0
+            && clock_ms - self.checkpoint_ms >= every
+            && !self.pace.checkpointing.swap(true, Ordering::AcqRel);
+        if due {
+            self.checkpoint_ms = clock_ms;
+        }
+        due
+    }
+}
+
+impl Hook for Sequencer {
+    fn outputs(&mut self, acker: Acker, epoch: u64) {
+        if let Some(acked) = self.acked.get_mut(acker) {
+            *acked = epoch.max(*acked);
+        }
+    }
+    fn cut(&mut self, ends: &dyn Fn(Partition) -> u64) -> Vec<Vec<u8>> {
+        let mut entries = Vec::new();
+        while let Some(entry) = self.next(ends) {
+            entries.push(entry.to_bytes());
+            self.first = false;
+            self.last = entry;
+        }
+        self.pace.cut.store(self.last.epoch, Ordering::Release);
+        entries
+    }
+    fn committed(&mut self) {
+        self.pace.acknowledged.store(self.done(), Ordering::Release);
+    }
+    fn waiting(&self) -> bool {
+        self.waiting
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+    use std::sync::atomic::AtomicI64;
+
+    fn sequencer(clock: &Arc<AtomicI64>) -> Sequencer {
+        let clock = clock.clone();
+        let clock_ms = Box::new(move || clock.load(Ordering::SeqCst));
+        let cutting = Cutting { checkpoint_every_ms: 1000 };
+        Sequencer::new(Arc::default(), clock_ms, Entry::default(), 7, (0, 2, 2), cutting)
+    }
+
+    proptest! {
+        #[test]
+        fn entries_survive_their_bytes(generation: u64, epoch: u64, clock_ms: i64, idle_ms: i64, checkpoint: bool, ends: Vec<u64>) {
+            let entry = Entry { generation, epoch, clock_ms, idle_ms, checkpoint, ends };
+            prop_assert_eq!(Entry::parse(&entry.to_bytes()), Some(entry));
+        }
+
+        /// Whatever comes when: epochs are dense, ends never go back nor past what is there, no entry is too large, and in
+        /// the end everything is taken up.
+        #[test]
+        fn every_record_is_in_exactly_one_epoch(steps in proptest::collection::vec((0usize..4, 0u64..9000, 0u64..4, 0i64..3000), 1..80)) {
+            let clock = Arc::new(AtomicI64::new(0));
+            let mut s = sequencer(&clock);
+            let all = inputs(2);
+            let (mut there, mut last) = (vec![0u64; 4], Entry { ends: vec![0; 4], ..Entry::default() });
+            for (p, new, acks, ms) in steps.into_iter().chain((0..400).map(|_| (0, 0, 9, 1))) {
+                there[p] += new;
+                clock.fetch_add(ms, Ordering::SeqCst);
+                for acker in 0..2 { s.outputs(acker, (s.acked[acker] + acks).min(last.epoch)); }
+                for bytes in s.cut(&|q| there[all.iter().position(|x| *x == q).unwrap()]) {
+                    let e = Entry::parse(&bytes).unwrap();
+                    prop_assert_eq!(e.epoch, last.epoch + 1);
+                    let taken: u64 = e.ends.iter().zip(&last.ends).map(|(a, b)| a - b).sum();
+                    prop_assert!(taken <= EPOCH_RECORDS && (taken > 0 || e.idle_ms > 0 || e.clock_ms - last.clock_ms >= IDLE_STEP_MS));
+                    prop_assert!(e.ends.iter().zip(&there).all(|(e, t)| e <= t) && e.clock_ms >= last.clock_ms);
+                    prop_assert!(e.idle_ms == 0 || taken == 0);
+                    prop_assert!(e.epoch - s.acked.iter().min().unwrap() <= IN_FLIGHT);
+                    last = e;
+                }
+            }
+            prop_assert_eq!(last.ends, there);
+        }
+    }
+
+    #[test]
+    fn a_pause_of_the_process_is_not_silence() {
+        let clock = Arc::new(AtomicI64::new(1000));
+        let mut s = sequencer(&clock);
+        assert_eq!(s.cut(&|_| 1).len(), 1);
+        (0..2).for_each(|acker| s.outputs(acker, 1));
+        clock.store(3000, Ordering::SeqCst);
+        let idle = |entries: Vec<Vec<u8>>| {
+            entries.iter().filter_map(|e| Entry::parse(e)).map(|e| e.idle_ms).collect::<Vec<_>>()
+        };
+        assert_eq!(idle(s.cut(&|_| 1)), [2000]);
+        (0..2).for_each(|acker| s.outputs(acker, 2));
+        clock.store(3_000_000, Ordering::SeqCst);
+        assert_eq!(idle(s.cut(&|_| 1)), [0]);
+    }
+}

@@ -1,0 +1,175 @@
+//! A worker's intake: reads the entries of the epoch log and the ranges they name, decodes, and keeps event time.
+//!
+//! Live, restart and replay are this one piece of code: nothing is taken up that no entry names. Order within an epoch:
+//! control, then tables (they are control records), then labels, then events by (partition, offset).
+//! Deliberately absent: waiting. Whoever has a new entry wakes the source.
+
+use crate::checkpoint::{PartitionTime, Position};
+use crate::control::{Artifacts, Control};
+use crate::epochs::{Entry, EpochReader};
+use crate::ports::{EventLog, LogError, LogReader, Meta, Topic, partition};
+use pulse_operators::batch::{Batch, Rejected};
+use pulse_operators::context::Context;
+use pulse_operators::record::{Reject, decode};
+use std::sync::Arc;
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Nothing counts as new while a partition has less history than this.
+const COLD_MS: i64 = 7 * 24 * 3_600_000;
+/// Bytes of a rejected event that are kept.
+const KEPT_BYTES: usize = 2048;
+
+/// Which partitions a worker takes up.
+#[derive(Clone, Copy, Debug)]
+pub struct Share {
+    /// The worker.
+    pub worker: usize,
+    /// Workers in all.
+    pub peers: usize,
+    /// Partitions of `events.raw`.
+    pub partitions: u16,
+}
+impl Share {
+    fn own(self) -> impl Iterator<Item = u16> {
+        (0..self.partitions).filter(move |p| usize::from(*p) % self.peers == self.worker)
+    }
+}
+
+/// Reads epochs.
+pub struct Intake {
+    share: Share,
+    entries: EpochReader,
+    reader: Box<dyn LogReader>,
+    position: Position,
+    artifacts: Arc<dyn Artifacts>,
+    context: Arc<Context>,
+    switched: bool,
+}
+
+/// Why an intake cannot go on.
+#[derive(Debug, thiserror::Error)]
+pub enum IntakeError {
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// A control record.
+    #[error("control record {0}: {1}")]
+    Control(u64, String),
+    /// An entry names records that are not there.
+    #[error("the log lost records that epoch {0} names")]
+    Lost(u64),
+}
+
+impl Intake {
+    /// Goes on behind `position`.
+    pub fn new(
+        log: &dyn EventLog,
+        share: Share,
+        position: Position,
+        artifacts: Arc<dyn Artifacts>,
+    ) -> Result<Intake, IntakeError> {
+        let context = position.active.context(&*artifacts).map_err(|e| IntakeError::Control(0, e.to_string()))?;
+        let mut position = position;
+        position.entry.ends.resize(usize::from(share.partitions) + 2, 0);
+        let entries = EpochReader::new(log, position.next, position.entry.generation);
+        Ok(Intake { share, entries, reader: log.reader(), position, artifacts, context: Arc::new(context), switched: true })
+    }
+
+    /// Where it is: after the last epoch that it handed out.
+    pub fn position(&self) -> &Position {
+        &self.position
+    }
+
+    /// The next epoch, and whether a checkpoint follows it; `None` when no entry is there yet.
+    pub fn next_batch(&mut self) -> Result<Option<(Batch, bool)>, IntakeError> {
+        let Some(entry) = self.entries.next_entry()? else { return Ok(None) };
+        let checkpoint = entry.checkpoint;
+        self.control(&entry)?;
+        let home = self.share.worker as u16;
+        let mut batch = Batch::new(entry.epoch, entry.clock_ms, home, self.context.clone());
+        batch.switched = std::mem::replace(&mut self.switched, false);
+        for p in self.share.own() {
+            self.events(&entry, p, &mut batch)?;
+        }
+        self.position.entry = entry;
+        self.position.next = self.entries.position();
+        Ok(Some((batch, checkpoint)))
+    }
+
+    fn control(&mut self, entry: &Entry) -> Result<(), IntakeError> {
+        let at = usize::from(self.share.partitions) + 1;
+        let (from, to) = (self.position.entry.ends[at], entry.ends.get(at).copied().unwrap_or(0));
+        if from >= to {
+            return Ok(());
+        }
+        let (mut active, mut wrong) = (self.position.active.clone(), None);
+        let end = self.reader.each(partition(Topic::Control, 0), from, to, &mut |offset, _, value| {
+            match serde_json::from_slice::<Control>(value) {
+                Ok(control) => active.apply(control),
+                Err(e) => wrong = wrong.take().or(Some(IntakeError::Control(offset, e.to_string()))),
+            }
+        })?;
+        if let Some(error) = wrong {
+            return Err(error);
+        }
+        if end != to {
+            return Err(IntakeError::Lost(entry.epoch));
+        }
+        let context = active.context(&*self.artifacts).map_err(|e| IntakeError::Control(from, e.to_string()))?;
+        (self.context, self.position.active, self.switched) = (Arc::new(context), active, true);
+        Ok(())
+    }
+
+    fn events(&mut self, entry: &Entry, p: u16, batch: &mut Batch) -> Result<(), IntakeError> {
+        let at = usize::from(p);
+        let (from, to) = (self.position.entry.ends[at], entry.ends.get(at).copied().unwrap_or(0));
+        let time = self.position.times.entry(p).or_default();
+        let context = &self.context;
+        let mut take = |offset, meta, value: &[u8]| take_event(batch, time, context, (p, offset), meta, value);
+        if self.reader.each(partition(Topic::Raw, p), from, to, &mut take)? != to {
+            return Err(IntakeError::Lost(entry.epoch));
+        }
+        if time.first_ms.is_some() {
+            if entry.idle_ms > 0 {
+                // never past the clock: an idle source is not a fast one
+                time.clock_ms = (time.clock_ms + entry.idle_ms).min(entry.clock_ms).max(time.clock_ms);
+            }
+            batch.times.push((p, time.clock_ms));
+        }
+        Ok(())
+    }
+}
+
+fn take_event(
+    batch: &mut Batch,
+    time: &mut PartitionTime,
+    context: &Context,
+    (p, offset): (u16, u64),
+    meta: Meta,
+    value: &[u8],
+) {
+    match decode(value, p, offset, meta.time_ms, context.settings(), &mut batch.arena) {
+        Ok(mut event) => {
+            let seen_ms = event.time_ms.min(meta.time_ms);
+            let first_ms = *time.first_ms.get_or_insert(seen_ms);
+            time.max_ms = if first_ms == seen_ms && time.max_ms == 0 { seen_ms } else { time.max_ms.max(seen_ms) };
+            time.clock_ms = time.clock_ms.max(time.max_ms);
+            event.late = event.time_ms < time.max_ms - context.config().time.allowed_lateness_ms;
+            event.cold_start = time.max_ms - first_ms < COLD_MS;
+            batch.events.push(event);
+        }
+        Err(reject) => batch.rejected.push(rejected((p, offset), meta, value, reject)),
+    }
+}
+
+fn rejected((partition, offset): (u16, u64), meta: Meta, value: &[u8], reject: Reject) -> Rejected {
+    let kept = &value[..value.len().min(KEPT_BYTES)];
+    Rejected {
+        partition,
+        offset,
+        received_ms: meta.time_ms,
+        reject,
+        payload_hash: xxh3_64(value),
+        payload: String::from_utf8_lossy(kept).into_owned(),
+    }
+}

@@ -1,0 +1,213 @@
+//! Decides what is an anomaly, and turns a batch into records for the log.
+//!
+//! Deliberately absent: the score (final when it comes here) and grouping ([`crate::alert`]).
+
+use crate::alert::Anomaly;
+use crate::batch::{Batch, Channel, Score};
+use crate::record::scored::{Decision, Severity, on_scale, scored, text};
+use crate::record::{EntityKind, Event};
+use crate::threshold::{Thresholds, of_group};
+use std::collections::{BTreeMap, VecDeque};
+use timely::container::CapacityContainerBuilder as Builder;
+use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::Operator;
+use timely::dataflow::{Scope, StreamVec};
+
+/// Precision that is assumed before any label (contract 3).
+pub const PRIOR_PRECISION: f64 = 0.5;
+
+/// Records that an event leaves behind.
+pub struct Outputs<'a> {
+    /// Input partition.
+    pub partition: u16,
+    /// Offset in it.
+    pub offset: u64,
+    /// Scored or rejected.
+    pub rejected: bool,
+    /// JSON.
+    pub value: &'a [u8],
+}
+
+fn severity(score: f64, threshold: f64, anomaly: bool) -> Severity {
+    let top = 1.0 - (1.0 - threshold) / 3.0;
+    match anomaly {
+        false => Severity::Info,
+        true if score >= top => Severity::Critical,
+        true => Severity::Warning,
+    }
+}
+
+/// Decides about one event.
+pub fn decide(event: &Event, score: &Score, thresholds: &Thresholds) -> Decision {
+    let threshold_value = of_group(thresholds, event.event_type.group());
+    let value = on_scale(score.surprise);
+    let anomaly = value >= threshold_value;
+    Decision {
+        anomaly,
+        threshold_value,
+        threshold: thresholds.version.clone(),
+        confidence: PRIOR_PRECISION,
+        severity: severity(value, threshold_value, anomaly),
+    }
+}
+
+/// Name of a kind of entity in JSON and queries.
+pub fn kind_name(kind: EntityKind) -> &'static str {
+    match kind {
+        EntityKind::Customer => "customer",
+        EntityKind::Session => "session",
+        EntityKind::Device => "device",
+        EntityKind::Card => "card",
+        EntityKind::Ip => "ip",
+        EntityKind::Email => "email",
+        EntityKind::Product => "product",
+        EntityKind::Extra => "extra",
+        EntityKind::Series => "series",
+    }
+}
+
+/// Whom an anomaly is about: the entity of the strongest rule, else the one its first reason names, else the customer.
+fn subject(batch: &Batch, event: &Event, score: &Score) -> (String, String) {
+    let single = [
+        EntityKind::Customer,
+        EntityKind::Session,
+        EntityKind::Device,
+        EntityKind::Card,
+        EntityKind::Ip,
+        EntityKind::Email,
+    ];
+    let named = |kind: EntityKind| match kind {
+        EntityKind::Product => {
+            let items = batch.arena.items(event);
+            items.first().map(|item| ("product".to_owned(), batch.arena.get(item.product_id).to_owned()))
+        }
+        EntityKind::Extra => {
+            let id = event.extra_texts.iter().map(|t| batch.arena.get(*t)).find(|t| !t.is_empty());
+            id.and_then(|t| t.split_once(':')).map(|(name, id)| (name.to_owned(), id.to_owned()))
+        }
+        EntityKind::Series => Some(("series".to_owned(), batch.arena.get(event.metric).to_owned())),
+        kind => {
+            let span = event.key_texts.get(kind as usize).copied().unwrap_or_default();
+            (span.len > 0).then(|| (kind_name(kind).to_owned(), batch.arena.get(span).to_owned()))
+        }
+    };
+    if score.channel == Channel::Series {
+        return named(EntityKind::Series).unwrap_or_default();
+    }
+    let of_rule = score.hits.first().and_then(|hit| hit.entity).and_then(named);
+    let of_reason = || {
+        let code = &score.reasons.first()?.code;
+        single.into_iter().chain([EntityKind::Product]).find(|k| code.contains(kind_name(*k))).and_then(named)
+    };
+    let any = || single.into_iter().find_map(named);
+    of_rule
+        .or_else(of_reason)
+        .or_else(any)
+        .unwrap_or_else(|| ("event".to_owned(), batch.arena.get(event.id).to_owned()))
+}
+
+fn anomaly(batch: &Batch, event: &Event, score: &Score, decision: &Decision, json: &[u8]) -> Anomaly {
+    let cause = score.hits.first().map(|hit| hit.rule.clone());
+    Anomaly {
+        partition: event.partition,
+        offset: event.offset,
+        time_ms: event.time_ms,
+        clock_ms: batch.clock_ms,
+        id: batch.arena.get(event.id).to_owned(),
+        source: batch.arena.get(event.source).to_owned(),
+        entity: subject(batch, event, score),
+        cause: cause.or_else(|| score.reasons.first().map(|r| r.code.clone())).unwrap_or_else(|| "unusual".into()),
+        severity: decision.severity,
+        budget: batch.context.budget(),
+        scored: json.to_vec(),
+    }
+}
+
+/// Appends the record of a rejected event.
+fn rejected(out: &mut Vec<u8>, r: &crate::batch::Rejected) {
+    out.extend_from_slice(b"{\"time\":");
+    crate::record::scored::rfc3339(out, r.received_ms);
+    out.extend_from_slice(b",\"stage\":\"dataflow\",\"code\":");
+    text(out, r.reject.code);
+    out.extend_from_slice(b",\"message\":");
+    text(out, &r.reject.message);
+    let place = format!(
+        ",\"partition\":{},\"offset\":{},\"payload_hash\":\"{:016x}\",\"payload\":",
+        r.partition, r.offset, r.payload_hash
+    );
+    out.extend_from_slice(place.as_bytes());
+    text(out, &r.payload);
+    out.push(b'}');
+}
+
+/// Decides about a whole batch: every record to `write`, in the order of (partition, offset), anomalies to `found`.
+pub fn decide_batch(
+    batch: &Batch,
+    thresholds: &Thresholds,
+    write: &mut dyn FnMut(Outputs),
+    found: &mut Vec<Anomaly>,
+) {
+    let mut json = Vec::with_capacity(1024);
+    for (event, score) in batch.events.iter().zip(&batch.scores) {
+        let Some(score) = score else { continue };
+        let decision = decide(event, score, thresholds);
+        json.clear();
+        scored(&mut json, batch, event, score, &decision);
+        write(Outputs { partition: event.partition, offset: event.offset, rejected: false, value: &json });
+        if decision.anomaly {
+            found.push(anomaly(batch, event, score, &decision, &json));
+        }
+    }
+    for r in &batch.rejected {
+        json.clear();
+        rejected(&mut json, r);
+        write(Outputs { partition: r.partition, offset: r.offset, rejected: true, value: &json });
+    }
+}
+
+/// Waits for the thresholds of each epoch, then hands batch and thresholds to `finish`, in the order of epochs. `start` holds
+/// the thresholds that may be in force already.
+pub fn deciding<'s, B: 'static>(
+    scope: Scope<'s, u64>,
+    batches: StreamVec<'s, u64, B>,
+    thresholds: StreamVec<'s, u64, (u64, Thresholds)>,
+    start: &[Thresholds],
+    mut finish: impl FnMut(B, &Thresholds, &mut Vec<Anomaly>) + 'static,
+) -> StreamVec<'s, u64, Anomaly> {
+    let mut known: BTreeMap<u64, Thresholds> = start.iter().map(|t| (t.from_epoch, t.clone())).collect();
+    let here = Exchange::new(|(worker, _): &(u64, Thresholds)| *worker);
+    let again_of = move |address| scope.activator_for(address);
+    batches.binary_frontier::<_, Builder<Vec<Anomaly>>, _, _, _, _>(
+        thresholds,
+        Pipeline,
+        here,
+        "Decide",
+        move |_capability, info| {
+            let again = again_of(info.address);
+            let mut open = VecDeque::<(Capability<u64>, B)>::new();
+            let mut found = Vec::new();
+            move |(batches, _), (thresholds, frontier), output| {
+                batches.for_each(|cap, data| {
+                    let Some(epoch) = cap.least().copied() else { return };
+                    open.extend(data.drain(..).map(|batch| (cap.delayed(&epoch, 0), batch)));
+                });
+                thresholds.for_each(|_, data| {
+                    known.extend(data.drain(..).map(|(_, t)| (t.from_epoch, t)));
+                });
+                if let Some((cap, batch)) = open.pop_front_if(|(cap, _)| !frontier.less_equal(cap.time())) {
+                    let epoch = *cap.time();
+                    let newest = known.range(..=epoch).next_back().map(|(from, _)| *from);
+                    known.retain(|from, _| newest.is_none_or(|newest| *from >= newest));
+                    if let Some(now) = newest.and_then(|from| known.get(&from)) {
+                        finish(batch, now, &mut found);
+                    }
+                    output.session(&cap).give_iterator(found.drain(..));
+                    if !open.is_empty() {
+                        again.activate();
+                    }
+                }
+            }
+        },
+    )
+}

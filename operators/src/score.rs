@@ -1,0 +1,190 @@
+//! Scores a batch: answers to features, features to the model's part, rules beside it, calibration over both.
+//!
+//! Pure: the same batch gives the same bits, whatever came before. Deliberately absent: thresholds.
+
+use crate::batch::{Batch, Channel, Score};
+use crate::entity::answers_of;
+use crate::features::assemble;
+use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
+use pulse_models::bundle::GroupModel;
+use pulse_models::ensemble::{ModelScore, Scratch};
+use pulse_models::explain;
+use pulse_models::features::{COLUMNS, GROUPS, Row};
+
+/// Reasons are worked out for what is at least this unusual (-log10 p): one in twenty.
+pub const EXPLAINED: f64 = 1.301;
+/// Reasons kept with a score.
+pub const MAX_REASONS: usize = 5;
+
+/// Memory that is used again for every batch.
+#[derive(Default)]
+pub struct Scorer {
+    answers: Answers,
+    rows: Vec<Row>,
+    slots: Vec<usize>,
+    scratch: Scratch,
+    scores: Vec<ModelScore>,
+}
+
+impl Scorer {
+    /// Fills `batch.scores`.
+    pub fn score(&mut self, batch: &mut Batch) {
+        let mut scores: Vec<Option<Score>> = Vec::with_capacity(batch.events.len());
+        for slot in 0..batch.events.len() {
+            scores.push(batch.is_scored(slot).then(|| self.prepare(batch, slot)));
+        }
+        for group in GROUPS {
+            self.slots.clear();
+            self.rows.clear();
+            for (slot, score) in scores.iter().enumerate() {
+                let event = &batch.events[slot];
+                if let Some(score) = score.as_ref().filter(|_| event.event_type.group() == group)
+                    && score.channel != Channel::Series
+                {
+                    self.slots.push(slot);
+                    self.rows.push(score.row);
+                }
+            }
+            if self.rows.is_empty() {
+                continue;
+            }
+            let context = batch.context.clone();
+            let model = context.model(group);
+            self.scores.clear();
+            model.score(&self.rows, &mut self.scratch, &mut self.scores);
+            for (slot, model_score) in self.slots.iter().zip(&self.scores) {
+                if let Some(score) = scores.get_mut(*slot).and_then(Option::as_mut) {
+                    finish(score, model, model_score, batch.events[*slot].cold_start);
+                }
+            }
+        }
+        batch.scores = scores;
+    }
+
+    /// Features and rules of one event.
+    fn prepare(&mut self, batch: &Batch, slot: usize) -> Score {
+        let event = &batch.events[slot];
+        answers_of(batch, slot, &mut self.answers);
+        let mut hits = Vec::new();
+        if event.event_type == EventType::MetricSample {
+            return sample(batch, event, self.answers.series.map_or(0.0, |a| f64::from(a.z)));
+        }
+        let row = assemble(event, &batch.arena, &self.answers, batch.context.settings());
+        batch.context.rules().apply(event, &batch.arena, &self.answers, &row, &mut hits);
+        if event.cold_start {
+            // on day one everything is new
+            hits.retain(|hit| hit.reason.direction != Direction::New);
+        }
+        hits.sort_by(|a, b| b.surprise.total_cmp(&a.surprise).then_with(|| a.rule.cmp(&b.rule)));
+        let rules = strongest(&hits);
+        Score {
+            surprise: 0.0,
+            base: None,
+            rules,
+            hits,
+            reasons: Vec::new(),
+            row,
+            channel: Channel::Model,
+            cold_start: event.cold_start,
+        }
+    }
+}
+
+/// Rules are not independent: the strongest one speaks for all.
+fn strongest(hits: &[RuleHit]) -> Option<f64> {
+    hits.first().map(|hit| hit.surprise)
+}
+
+/// Calibrates all parts together and gives the reasons.
+fn finish(score: &mut Score, model: &GroupModel, model_score: &ModelScore, cold_start: bool) {
+    let base = f64::from(model_score.base);
+    score.base = Some(base);
+    score.surprise = model.combine(base, score.rules, None);
+    let rules = score.rules.unwrap_or(0.0);
+    score.channel = if rules > base { Channel::Rules } else { Channel::Model };
+    if score.surprise < EXPLAINED && score.hits.is_empty() {
+        return;
+    }
+    let total = (rules + base).max(f64::MIN_POSITIVE);
+    let of_rules = score.hits.iter().map(|hit| hit.surprise).sum::<f64>().max(f64::MIN_POSITIVE);
+    for hit in &score.hits {
+        let contribution = rules / total * hit.surprise / of_rules;
+        score.reasons.push(Reason { contribution, ..hit.reason.clone() });
+    }
+    let share = base / total;
+    let mut found = Vec::new();
+    model.explain(&score.row, &mut found);
+    for found in found {
+        let (code, text) = COLUMNS.get(found.column).copied().unwrap_or(("signal", "Signal of your own"));
+        if cold_start && found.direction == explain::Direction::New {
+            continue;
+        }
+        let known = score.reasons.iter().any(|r| r.code == code);
+        if !known {
+            score.reasons.push(reason(code, text, &found, share));
+        }
+    }
+    score.reasons.sort_by(|a, b| b.contribution.total_cmp(&a.contribution));
+    score.reasons.truncate(MAX_REASONS);
+}
+
+/// A number for a person: as few digits as tell it.
+fn short(x: f64) -> String {
+    if x == x.trunc() && x.abs() < 1e9 { format!("{x:.0}") } else { format!("{x:.2}") }
+}
+
+fn reason(code: &str, text: &str, found: &explain::Reason, share: f64) -> Reason {
+    use explain::Direction as Found;
+    let [low, high] = found.expected.map(f64::from);
+    let value = f64::from(found.value);
+    let (direction, word) = match found.direction {
+        Found::High => (Direction::High, "above"),
+        Found::Low => (Direction::Low, "below"),
+        Found::New => (Direction::New, "new; outside"),
+        Found::Missing => (Direction::Missing, "missing; not"),
+    };
+    Reason {
+        code: code.to_owned(),
+        text: format!("{text}: {} is {word} the usual {} to {}", short(value), short(low), short(high)),
+        direction,
+        value,
+        expected: [low, high],
+        contribution: share * found.contribution,
+    }
+}
+
+/// -log10 of the two-sided tail of a normal at `z`, by the bound of Mills' ratio beyond 5.
+fn two_sided(z: f64) -> f64 {
+    let z = z.abs();
+    let p = libm::erfc(z / std::f64::consts::SQRT_2);
+    if p > 1e-300 { -libm::log10(p) } else { 300.0 }
+}
+
+/// A sample of the user's own series is scored by its series alone.
+fn sample(batch: &Batch, event: &Event, z: f64) -> Score {
+    let surprise = two_sided(z);
+    let reasons = if surprise < EXPLAINED {
+        Vec::new()
+    } else {
+        let name = batch.arena.get(event.metric);
+        vec![Reason {
+            code: "metric_vs_past".into(),
+            text: format!("{name} is {}, {} deviations from its past", short(event.value), short(z)),
+            direction: if z > 0.0 { Direction::High } else { Direction::Low },
+            value: event.value,
+            expected: [f64::NAN; 2],
+            contribution: 1.0,
+        }]
+    };
+    Score {
+        surprise,
+        base: Some(surprise),
+        rules: None,
+        hits: Vec::new(),
+        reasons,
+        row: [f32::NAN; pulse_models::features::FEATURES],
+        channel: Channel::Series,
+        cold_start: event.cold_start,
+    }
+}
+

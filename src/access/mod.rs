@@ -1,0 +1,303 @@
+//! Who may do what over HTTP: keys with scopes, kept in the store as prefix and hash, checked against a copy in memory that is
+//! read again every second, so that a revocation by another process is effective within two.
+//!
+//! Deliberately absent: users and sessions of the dashboard; keys in addresses, they end in logs.
+
+pub mod key;
+
+use crate::http::Problem;
+use crate::store::Store;
+use axum::http::{HeaderMap, Uri, header};
+use rusqlite::{Connection, Row};
+use std::collections::HashMap;
+use std::sync::{Arc, RwLock, Weak};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+
+/// How often the copy in memory is read again: a revocation must be effective in less than 5 s.
+const REFRESH: Duration = Duration::from_secs(1);
+/// Keys that are read: some hundred bytes each. Creating more is refused.
+pub const KEYS_MAX: usize = 10_000;
+
+/// What a key allows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Scope {
+    /// Sending events and labels.
+    Ingest,
+    /// Reading everything.
+    Read,
+    /// Changing things; includes reading.
+    Admin,
+}
+impl Scope {
+    /// The name on the command line and in the store.
+    pub fn name(self) -> &'static str {
+        ["ingest", "read", "admin"][self as usize]
+    }
+    /// By its name.
+    pub fn parse(name: &str) -> Option<Scope> {
+        [Scope::Ingest, Scope::Read, Scope::Admin].into_iter().find(|s| s.name() == name)
+    }
+}
+
+/// A set of scopes.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Scopes(u8);
+impl Scopes {
+    /// All of them.
+    pub const ALL: Scopes = Scopes(0b111);
+    /// From a list.
+    pub fn of(scopes: &[Scope]) -> Scopes {
+        Scopes(scopes.iter().fold(0, |bits, s| bits | 1 << *s as u8))
+    }
+    /// From `ingest,read`; `None` for an unknown or no name.
+    pub fn parse(text: &str) -> Option<Scopes> {
+        let scopes: Vec<Scope> = text.split(',').map(|name| Scope::parse(name.trim())).collect::<Option<_>>()?;
+        Some(Scopes::of(&scopes))
+    }
+    /// Is `scope` among them, or implied by one?
+    pub fn allow(self, scope: Scope) -> bool {
+        let has = |s: Scope| self.0 >> s as u8 & 1 == 1;
+        has(scope) || (scope == Scope::Read && has(Scope::Admin))
+    }
+}
+impl std::fmt::Display for Scopes {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let all = [Scope::Ingest, Scope::Read, Scope::Admin];
+        let names: Vec<&str> = all.into_iter().filter(|s| self.0 >> *s as u8 & 1 == 1).map(Scope::name).collect();
+        f.write_str(&names.join(","))
+    }
+}
+
+/// Who made a request.
+#[derive(Clone, Debug)]
+pub struct Principal {
+    /// The key's public prefix; `None` where no key is asked for.
+    pub prefix: Option<Arc<str>>,
+    scopes: Scopes,
+}
+impl Principal {
+    /// Lets pass, or 403. A refusal is logged with the key's prefix: it is either an attack or a wrong configuration.
+    pub fn require(&self, scope: Scope) -> Result<(), Problem> {
+        if self.scopes.allow(scope) {
+            return Ok(());
+        }
+        tracing::warn!(key = self.prefix.as_deref().unwrap_or("-"), scope = scope.name(), "scope refused");
+        Err(Problem::forbidden(scope.name()))
+    }
+}
+
+/// A key as it is listed: nothing secret.
+#[derive(Clone, Debug, serde::Serialize)]
+pub struct KeyInfo {
+    /// Public prefix.
+    pub prefix: String,
+    /// What its owner called it.
+    pub name: String,
+    /// Scopes as `ingest,read`.
+    pub scopes: String,
+    /// Ms since the epoch.
+    pub created_ms: i64,
+    /// Ms since the epoch; `None` = never.
+    pub expires_ms: Option<i64>,
+    /// Ms since the epoch; `None` = not revoked.
+    pub revoked_ms: Option<i64>,
+}
+
+/// Errors of the management of keys.
+#[derive(Debug, thiserror::Error)]
+pub enum AccessError {
+    /// The store failed.
+    #[error("store: {0}")]
+    Store(#[from] rusqlite::Error),
+    /// No randomness to be had.
+    #[error("no randomness: {0}")]
+    Random(#[from] getrandom::Error),
+    /// [`KEYS_MAX`] reached, revoked and expired ones included.
+    #[error("there are {KEYS_MAX} keys already")]
+    TooMany,
+}
+
+struct Entry {
+    prefix: Arc<str>,
+    hash: key::Hash,
+    scopes: Scopes,
+    expires_ms: i64,
+    revoked: bool,
+}
+type Keys = HashMap<Arc<str>, Entry>;
+
+/// The gate.
+pub struct Access {
+    /// `None`: everybody may do everything (`--no-auth`).
+    store: Option<Arc<Store>>,
+    keys: RwLock<Keys>,
+}
+
+impl Access {
+    /// Lets everybody pass. Only for loopback addresses; the caller checks that.
+    pub fn open() -> Arc<Access> {
+        Arc::new(Access { store: None, keys: RwLock::default() })
+    }
+    /// Keys of the store. A thread of its own reads them again every second, as long as the gate exists.
+    pub fn with_store(store: Arc<Store>) -> Result<Arc<Access>, AccessError> {
+        let reader = store.reader()?;
+        let access = Arc::new(Access { keys: RwLock::new(load(&reader)?), store: Some(store) });
+        let weak = Arc::downgrade(&access);
+        let spawned = std::thread::Builder::new().name("access-refresh".into()).spawn(move || refresh(&weak, &reader));
+        if let Err(error) = spawned {
+            tracing::error!(%error, "keys are not read again: a revocation needs a restart");
+        }
+        Ok(access)
+    }
+    /// Makes a key; the text is returned once and kept nowhere.
+    pub fn create(&self, name: &str, scopes: Scopes, expires_ms: Option<i64>) -> Result<String, AccessError> {
+        let (prefix, secret) = key::generate()?;
+        let Some(store) = &self.store else { return Ok(key::format(&prefix, &secret)) };
+        let hash = key::to_hex(&key::hash(&prefix, &secret));
+        let added = store.write(|tx| {
+            tx.execute(
+                "INSERT INTO api_keys(prefix, hash, scopes, name, created_ms, expires_ms)
+                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE (SELECT count(*) FROM api_keys) < ?7",
+                rusqlite::params![prefix, hash, scopes.to_string(), name, now_ms(), expires_ms, KEYS_MAX as i64],
+            )
+        })?;
+        if added == 0 {
+            return Err(AccessError::TooMany);
+        }
+        self.reload()?;
+        Ok(key::format(&prefix, &secret))
+    }
+    /// Revokes a key for good; `false` when there is none with this prefix.
+    pub fn revoke(&self, prefix: &str) -> Result<bool, AccessError> {
+        let Some(store) = &self.store else { return Ok(false) };
+        let known = store.write(|tx| {
+            let sql = "UPDATE api_keys SET revoked_ms = coalesce(revoked_ms, ?2) WHERE prefix = ?1";
+            tx.execute(sql, rusqlite::params![prefix, now_ms()])
+        })?;
+        self.reload()?;
+        Ok(known > 0)
+    }
+    /// All keys, the oldest first.
+    pub fn list(&self) -> Result<Vec<KeyInfo>, AccessError> {
+        let Some(store) = &self.store else { return Ok(Vec::new()) };
+        let db = store.reader()?;
+        let mut query = db.prepare(
+            "SELECT prefix, name, scopes, created_ms, expires_ms, revoked_ms FROM api_keys ORDER BY created_ms, prefix",
+        )?;
+        let info = |r: &Row| {
+            Ok(KeyInfo {
+                prefix: r.get(0)?,
+                name: r.get(1)?,
+                scopes: r.get(2)?,
+                created_ms: r.get(3)?,
+                expires_ms: r.get(4)?,
+                revoked_ms: r.get(5)?,
+            })
+        };
+        Ok(query.query_map([], info)?.collect::<Result<_, _>>()?)
+    }
+    /// Who asks: from `Authorization: Bearer KEY`. Missing, malformed, unknown, revoked and expired keys give one and the same
+    /// answer; a key in the address is refused even beside a good header.
+    pub fn verify(&self, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Problem> {
+        if uri.query().is_some_and(query_has_key) {
+            return Err(Problem::unauthorized());
+        }
+        if self.store.is_none() {
+            return Ok(Principal { prefix: None, scopes: Scopes::ALL });
+        }
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(bearer);
+        self.verify_key(bearer.unwrap_or_default()).ok_or_else(Problem::unauthorized)
+    }
+    /// Who holds this key. Hashes and compares whether or not the prefix is known, so both take the same time.
+    pub fn verify_key(&self, text: &str) -> Option<Principal> {
+        if self.store.is_none() {
+            return Some(Principal { prefix: None, scopes: Scopes::ALL });
+        }
+        let (prefix, secret) = key::parse(text).unwrap_or_default();
+        let hash = key::hash(prefix, secret);
+        let keys = self.keys.read().unwrap_or_else(|e| e.into_inner());
+        let entry = keys.get(prefix);
+        let good = key::same(&hash, entry.map_or(&[0; 32], |e| &e.hash));
+        let entry = entry.filter(|e| good && !e.revoked && now_ms() < e.expires_ms)?;
+        Some(Principal { prefix: Some(Arc::clone(&entry.prefix)), scopes: entry.scopes })
+    }
+    fn reload(&self) -> Result<(), AccessError> {
+        if let Some(store) = &self.store {
+            *self.keys.write().unwrap_or_else(|e| e.into_inner()) = load(&store.reader()?)?;
+        }
+        Ok(())
+    }
+}
+
+/// The refreshing thread. A store that cannot be read leaves the last keys in force, loudly.
+fn refresh(access: &Weak<Access>, reader: &Connection) {
+    loop {
+        std::thread::sleep(REFRESH);
+        let Some(access) = access.upgrade() else { return };
+        match load(reader) {
+            Ok(keys) => *access.keys.write().unwrap_or_else(|e| e.into_inner()) = keys,
+            Err(error) => tracing::warn!(%error, "keys could not be read again"),
+        }
+    }
+}
+
+/// The keys that can still be used. A damaged row opens nothing.
+fn load(db: &Connection) -> Result<Keys, rusqlite::Error> {
+    let mut query = db.prepare_cached("SELECT prefix, hash, scopes, expires_ms, revoked_ms FROM api_keys LIMIT ?1")?;
+    let mut rows = query.query([KEYS_MAX as i64])?;
+    let mut keys = Keys::new();
+    while let Some(row) = rows.next()? {
+        let (prefix, hash, scopes): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
+        let (Some(hash), Some(scopes)) = (key::from_hex(&hash), Scopes::parse(&scopes)) else { continue };
+        let prefix: Arc<str> = prefix.into();
+        let expires_ms = row.get::<_, Option<i64>>(3)?.unwrap_or(i64::MAX);
+        let revoked = row.get::<_, Option<i64>>(4)?.is_some();
+        keys.insert(Arc::clone(&prefix), Entry { prefix, hash, scopes, expires_ms, revoked });
+    }
+    Ok(keys)
+}
+
+/// The token of `Bearer TOKEN`, the scheme in any case.
+fn bearer(value: &str) -> Option<&str> {
+    let (scheme, token) = value.split_once(' ')?;
+    scheme.eq_ignore_ascii_case("bearer").then(|| token.trim())
+}
+
+/// Does a query string carry a key, by its name or by its form?
+fn query_has_key(query: &str) -> bool {
+    const NAMES: [&str; 7] = ["key", "api_key", "apikey", "access_token", "token", "authorization", "write_key"];
+    query.split('&').any(|pair| {
+        let (name, value) = pair.split_once('=').unwrap_or((pair, ""));
+        NAMES.iter().any(|n| name.eq_ignore_ascii_case(n)) || key::parse(value).is_some()
+    })
+}
+
+fn now_ms() -> i64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn admin_implies_read_and_nothing_else_implies_anything() {
+        let allowed = |text: &str| {
+            let scopes = Scopes::parse(text).unwrap();
+            [Scope::Ingest, Scope::Read, Scope::Admin].map(|s| scopes.allow(s))
+        };
+        assert_eq!(allowed("ingest"), [true, false, false]);
+        assert_eq!(allowed("read"), [false, true, false]);
+        assert_eq!(allowed("admin"), [false, true, true]);
+        assert_eq!(allowed("ingest, admin"), [true, true, true]);
+        assert!(Scopes::parse("").is_none() && Scopes::parse("ingest,root").is_none());
+        assert_eq!(Scopes::parse("admin,ingest").unwrap().to_string(), "ingest,admin");
+    }
+
+    #[test]
+    fn keys_in_addresses_are_seen() {
+        let key = key::format("abcdefgh", &"x".repeat(43));
+        assert!(query_has_key("api_key=1") && query_has_key("a=b&TOKEN=x") && query_has_key(&format!("q={key}")));
+        assert!(!query_has_key("from=1&limit=2") && !query_has_key(""));
+    }
+}

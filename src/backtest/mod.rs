@@ -1,0 +1,260 @@
+//! Backtest: files (or a recorded log) through the dataflow that runs live, to files.
+//!
+//! [`input`] reads and merges the files; [`crate::engine::replay`] runs the dataflow. Deliberately absent: the report's
+//! statistics.
+
+pub mod input;
+
+use crate::engine::now_ms;
+use crate::engine::objects::Objects;
+use crate::engine::registry::Registry;
+use crate::engine::replay::{Cutter, Replay, Sink};
+use crate::log::SqliteLog;
+use input::Merged;
+use pulse_dataflows::checkpoint::Position;
+use pulse_dataflows::control::{Active, Control};
+use pulse_dataflows::detect::Tally;
+use pulse_dataflows::ports::{FROM_GATEWAY, Meta, Partition, Records, Topic};
+use pulse_operators::context::DetectConfig;
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::io::{BufWriter, Write};
+use std::path::{Path, PathBuf};
+use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
+
+/// Why a backtest fails.
+#[derive(Debug, thiserror::Error)]
+pub enum BacktestError {
+    /// An input.
+    #[error("{0}: {1}")]
+    Input(PathBuf, std::io::Error),
+    /// An output.
+    #[error("{0}: {1}")]
+    Output(PathBuf, std::io::Error),
+    /// The configuration.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// The dataflow or its log.
+    #[error("{0}")]
+    Engine(String),
+}
+
+/// What to run.
+pub struct Backtest {
+    /// Event files, NDJSON, plain or zstd; empty with `log`.
+    pub inputs: Vec<PathBuf>,
+    /// A data folder whose log is repeated in place of files.
+    pub log: Option<PathBuf>,
+    /// The configuration that scores.
+    pub config: DetectConfig,
+    /// The model to begin with; the shipped one by default.
+    pub model: Option<String>,
+    /// Worker threads.
+    pub workers: usize,
+    /// Scored events.
+    pub output: Option<PathBuf>,
+    /// Alerts and incidents.
+    pub alerts: Option<PathBuf>,
+    /// What was not taken up.
+    pub rejected: Option<PathBuf>,
+}
+
+/// What came out.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct Summary {
+    /// Lines read, or records of the log.
+    pub events: u64,
+    /// Scored.
+    pub scored: u64,
+    /// Duplicates.
+    pub duplicates: u64,
+    /// Not taken up.
+    pub rejected: u64,
+    /// Late.
+    pub late: u64,
+    /// Events decided to be anomalies.
+    pub anomalies: u64,
+    /// `anomaly.opened`
+    pub alerts: u64,
+    /// `incident.opened`
+    pub incidents: u64,
+}
+
+/// Bytes gathered before they go to a file.
+const BUFFER: usize = 1 << 20;
+
+struct Files {
+    open: BTreeMap<Partition, BufWriter<File>>,
+    paths: BTreeMap<Topic, PathBuf>,
+    summary: Summary,
+    failed: Option<BacktestError>,
+}
+
+impl Files {
+    fn new(b: &Backtest) -> Files {
+        let named = [(Topic::Scored, &b.output), (Topic::Alerts, &b.alerts), (Topic::Rejected, &b.rejected)];
+        let paths = named.into_iter().filter_map(|(topic, path)| Some((topic, path.clone()?))).collect();
+        Files { open: BTreeMap::new(), paths, summary: Summary::default(), failed: None }
+    }
+    /// One file a topic; those of further partitions have their number behind the name.
+    fn path(&self, p: Partition) -> Option<PathBuf> {
+        let path = self.paths.get(&p.topic)?;
+        if p.number == 0 {
+            return Some(path.clone());
+        }
+        let mut name = path.as_os_str().to_owned();
+        name.push(format!(".{}", p.number));
+        Some(name.into())
+    }
+    /// Makes the files, also those that stay empty.
+    fn create(&mut self, partitions: u16) -> Result<(), BacktestError> {
+        for topic in [Topic::Scored, Topic::Alerts, Topic::Rejected] {
+            for number in 0..if topic.partitioned() { partitions } else { 1 } {
+                let p = Partition { topic, number };
+                if let Some(path) = self.path(p) {
+                    let file = File::create(&path).map_err(|e| BacktestError::Output(path, e))?;
+                    self.open.insert(p, BufWriter::with_capacity(BUFFER, file));
+                }
+            }
+        }
+        Ok(())
+    }
+    fn take(&mut self, p: Partition, records: &Records) {
+        if let Err(e) = self.write(p, records) {
+            let path = self.path(p).unwrap_or_default();
+            self.failed.get_or_insert(BacktestError::Output(path, e));
+        }
+    }
+    fn write(&mut self, p: Partition, records: &Records) -> std::io::Result<()> {
+        for (meta, value) in records.iter() {
+            match p.topic {
+                Topic::Rejected => self.summary.rejected += 1,
+                Topic::Alerts if value.starts_with(b"{\"type\":\"anomaly.opened\"") => self.summary.alerts += 1,
+                // written by serde, whose members are sorted
+                Topic::Alerts => {
+                    let opened = b"\"incident.opened\"";
+                    self.summary.incidents += u64::from(value.windows(opened.len()).any(|w| w == opened));
+                }
+                _ => {}
+            }
+            if meta.cause.kind == FROM_GATEWAY {
+                continue;
+            }
+            if let Some(file) = self.open.get_mut(&p) {
+                file.write_all(value)?;
+                file.write_all(b"\n")?;
+            }
+        }
+        Ok(())
+    }
+    fn finish(&mut self) -> Result<(), BacktestError> {
+        for (p, mut file) in std::mem::take(&mut self.open) {
+            file.flush().map_err(|e| BacktestError::Output(self.path(p).unwrap_or_default(), e))?;
+        }
+        self.failed.take().map_or(Ok(()), Err)
+    }
+}
+
+/// Where a backtest of files begins: configuration and model in force before the first event.
+fn begin(registry: &Registry, config: &DetectConfig, model: Option<&str>) -> Result<Position, BacktestError> {
+    let mut active = Active::default();
+    active.apply(Control::Config { config: Box::new(config.clone()) });
+    if let Some(version) = model {
+        let (checksum, _) = registry.get(version).map_err(|e| BacktestError::Engine(e.to_string()))?;
+        active.apply(Control::Model { version: version.into(), checksum });
+    }
+    active.context(registry).map_err(|e| BacktestError::Config(e.to_string()))?;
+    Ok(Position { active, ..Position::default() })
+}
+
+impl Backtest {
+    /// Runs it. `progress` is told how many events were read, now and then.
+    pub fn run(&self, objects: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary, BacktestError> {
+        let engine = |e: String| BacktestError::Engine(e);
+        let objects = Objects::folder(objects).map_err(|e| engine(e.to_string()))?;
+        let registry = Registry::new(objects);
+        let files = Arc::new(Mutex::new(Files::new(self)));
+        let sink: Sink = {
+            let files = files.clone();
+            Box::new(move |p, records| files.lock().unwrap_or_else(PoisonError::into_inner).take(p, records))
+        };
+        let lock = || files.lock().unwrap_or_else(PoisonError::into_inner);
+        let (events, tally) = match &self.log {
+            Some(dir) => {
+                let log = SqliteLog::open_reader(&dir.join("log.db")).map_err(|e| engine(e.to_string()))?;
+                use pulse_dataflows::ports::EventLog;
+                let partitions = log.partitions(Topic::Raw);
+                lock().create(partitions)?;
+                let events = (0..partitions).map(|number| log.end(Partition { topic: Topic::Raw, number })).sum();
+                (events, Replay::log(log, registry, self.workers, sink).map_err(engine)?)
+            }
+            None => {
+                lock().create(1)?;
+                let position = begin(&registry, &self.config, self.model.as_deref())?;
+                let replay = Replay::feed(registry, position, self.workers, sink).map_err(engine)?;
+                self.feed(replay, progress)?
+            }
+        };
+        let mut files = lock();
+        files.finish()?;
+        Ok(summary(events, &files.summary, &tally))
+    }
+
+    fn feed(&self, mut replay: Replay, progress: &mut dyn FnMut(u64)) -> Result<(u64, Arc<Tally>), BacktestError> {
+        let engine = |e: pulse_dataflows::ports::LogError| BacktestError::Engine(e.to_string());
+        let (mut merged, mut cutter) = (Merged::open(&self.inputs)?, Cutter::default());
+        let (mut records, mut clock_ms, mut events) = (Records::default(), i64::MIN, 0u64);
+        while let Some(line) = merged.next_line()? {
+            if cutter.before(line.time_ms) {
+                replay.epoch(std::mem::take(&mut records), Records::default(), clock_ms, 0).map_err(engine)?;
+                progress(events);
+            }
+            clock_ms = clock_ms.max(line.time_ms);
+            records.push(Meta { time_ms: clock_ms, ..Meta::default() }, &line.json);
+            events += 1;
+        }
+        if !records.is_empty() {
+            replay.epoch(records, Records::default(), clock_ms, 0).map_err(engine)?;
+        }
+        progress(events);
+        let tally = replay.end().map_err(BacktestError::Engine)?;
+        Ok((events, tally))
+    }
+}
+
+fn summary(events: u64, files: &Summary, tally: &Tally) -> Summary {
+    let count = |n: &std::sync::atomic::AtomicU64| n.load(Ordering::Relaxed);
+    Summary {
+        events,
+        scored: count(&tally.scored),
+        duplicates: count(&tally.duplicates),
+        late: count(&tally.late),
+        anomalies: count(&tally.anomalies),
+        ..files.clone()
+    }
+}
+
+/// A folder of its own for objects that nobody asked to keep; removed at the end.
+pub struct Scratch(PathBuf);
+impl Scratch {
+    /// Below the system's folder for temporary files.
+    pub fn new() -> Scratch {
+        Scratch(std::env::temp_dir().join(format!("pulse-{}-{}", std::process::id(), now_ms())))
+    }
+    /// Where it is.
+    pub fn path(&self) -> &Path {
+        &self.0
+    }
+}
+impl Default for Scratch {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+impl Drop for Scratch {
+    fn drop(&mut self) {
+        // nothing of value is in it, and the system clears what stays
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}

@@ -1,0 +1,202 @@
+//! Settings of delivery: the section `[webhooks]` of the configuration.
+//!
+//! Deliberately absent: endpoints made over the API; those live in the store.
+
+use super::filter::Filter;
+use super::guard::{Guard, Refusal};
+use super::kind::Kind;
+use super::schedule::SCHEDULE_S;
+use super::signature::Secret;
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+
+/// `[webhooks]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct DeliverConfig {
+    /// Send to `http` addresses too. Without it only to loopback addresses that `allow` names.
+    pub allow_http: bool,
+    /// Networks (CIDR) that are sent to though they are not public, such as `10.1.0.0/16` or `127.0.0.0/8`.
+    pub allow: Vec<String>,
+    /// Time-out of one attempt, from the look-up of the name to the end of the answer, in milliseconds.
+    pub timeout_ms: u64,
+    /// Delays before the second and every later attempt, in seconds.
+    pub schedule_s: Vec<u64>,
+    /// Attempts at one time to one endpoint.
+    pub concurrency: usize,
+    /// Attempts a second to one endpoint that has no rate of its own, and how many may come at once.
+    pub rate_per_s: f64,
+    /// See `rate_per_s`.
+    pub burst: u32,
+    /// Attempts a second to all endpoints together, and how many may come at once.
+    pub total_rate_per_s: f64,
+    /// See `total_rate_per_s`.
+    pub total_burst: u32,
+    /// An endpoint is disabled after so many hours of nothing but failures.
+    pub disable_after_hours: u64,
+    /// After a rotation the old secret signs too for so many hours.
+    pub rotation_hours: u64,
+    /// Attempts kept in the log of each endpoint.
+    pub attempts_kept: u32,
+    /// Days that messages which are no longer pending are kept, for replays and sums.
+    pub kept_days: u32,
+    /// Endpoints from the configuration.
+    pub endpoints: Vec<StaticEndpoint>,
+}
+
+impl Default for DeliverConfig {
+    fn default() -> Self {
+        DeliverConfig {
+            allow_http: false,
+            allow: Vec::new(),
+            timeout_ms: 15_000,
+            schedule_s: SCHEDULE_S.to_vec(),
+            concurrency: 4,
+            rate_per_s: 10.0,
+            burst: 20,
+            total_rate_per_s: 200.0,
+            total_burst: 100,
+            disable_after_hours: 120,
+            rotation_hours: 24,
+            attempts_kept: 1_000,
+            kept_days: 400,
+            endpoints: Vec::new(),
+        }
+    }
+}
+
+/// `[[webhooks.endpoints]]`.
+#[derive(Clone, Debug, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct StaticEndpoint {
+    /// Where to send to.
+    pub url: String,
+    /// Signing secret, `whsec_...`. A changed one is rotated in at the next start.
+    pub secret: SecretSetting,
+    /// What for.
+    #[serde(default)]
+    pub description: String,
+    /// Form of the message.
+    #[serde(default)]
+    pub kind: Kind,
+    /// Types wanted; empty: all.
+    #[serde(default)]
+    pub types: Vec<String>,
+    /// Least severity wanted.
+    #[serde(default)]
+    pub min_severity: Option<super::filter::Severity>,
+    /// Event groups wanted; empty: all.
+    #[serde(default)]
+    pub groups: Vec<String>,
+    /// Attempts a second.
+    #[serde(default)]
+    pub rate_per_s: Option<f64>,
+}
+
+impl StaticEndpoint {
+    /// Its wishes.
+    pub fn filter(&self) -> Filter {
+        Filter { types: self.types.clone(), min_severity: self.min_severity, groups: self.groups.clone() }
+    }
+}
+
+/// A secret in the configuration; hidden wherever the configuration is printed.
+#[derive(Clone, Debug)]
+pub struct SecretSetting(pub Secret);
+
+impl Serialize for SecretSetting {
+    fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
+        s.serialize_str("whsec_(hidden)")
+    }
+}
+impl<'de> Deserialize<'de> for SecretSetting {
+    fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
+        let text = String::deserialize(d)?;
+        // The error must not repeat the text: it may be printed.
+        Secret::parse(&text).map(SecretSetting).map_err(serde::de::Error::custom)
+    }
+}
+
+/// What is wrong with the settings.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// Not a network.
+    #[error("webhooks.allow: `{0}` is no network such as 10.0.0.0/8")]
+    Network(String),
+    /// A number out of its range.
+    #[error("webhooks.{0} must be {1}")]
+    Range(&'static str, &'static str),
+    /// A static endpoint that cannot be.
+    #[error("webhooks.endpoints[{0}]: {1}")]
+    Endpoint(usize, String),
+}
+
+impl DeliverConfig {
+    /// The address rules.
+    pub fn guard(&self) -> Result<Guard, ConfigError> {
+        let parse = |text: &String| text.parse().map_err(|_| ConfigError::Network(text.clone()));
+        Ok(Guard { allow_http: self.allow_http, allow: self.allow.iter().map(parse).collect::<Result<_, _>>()? })
+    }
+    /// The schedule in milliseconds.
+    pub fn schedule_ms(&self) -> Vec<i64> {
+        self.schedule_s.iter().map(|s| (*s).min(31_536_000) as i64 * 1000).collect()
+    }
+    /// Checks everything that can be checked without a network.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let guard = self.guard()?;
+        let range = |ok: bool, name, text| if ok { Ok(()) } else { Err(ConfigError::Range(name, text)) };
+        range((10..=60_000).contains(&self.timeout_ms), "timeout_ms", "10 to 60000")?;
+        range((1..=64).contains(&self.concurrency), "concurrency", "1 to 64")?;
+        range(self.schedule_s.len() <= 20, "schedule_s", "a list of at most 20")?;
+        range(positive(self.rate_per_s) && self.burst > 0, "rate_per_s and burst", "above 0")?;
+        range(positive(self.total_rate_per_s) && self.total_burst > 0, "total_rate_per_s and total_burst", "above 0")?;
+        range((1..=100_000).contains(&self.attempts_kept), "attempts_kept", "1 to 100000")?;
+        for (i, endpoint) in self.endpoints.iter().enumerate() {
+            let wrong = |text: String| ConfigError::Endpoint(i, text);
+            guard.target(&endpoint.url).map_err(|e: Refusal| wrong(e.to_string()))?;
+            endpoint.filter().check().map_err(wrong)?;
+            range(endpoint.rate_per_s.is_none_or(positive), "endpoints.rate_per_s", "above 0")?;
+            if self.endpoints.iter().take(i).any(|e| e.url == endpoint.url && e.kind == endpoint.kind) {
+                return Err(wrong("the same URL stands twice".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+/// Is it a number above 0 (and no NaN)?
+fn positive(rate: f64) -> bool {
+    rate > 0.0 && rate.is_finite()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
+
+    #[test]
+    fn settings_are_read_checked_and_hidden() {
+        let text = format!(
+            "allow = [\"127.0.0.0/8\"]\n[[endpoints]]\nurl = \"http://127.0.0.1:1/\"\nsecret = \"{SECRET}\"\ntypes = [\"anomaly.*\"]\nmin_severity = \"warning\"\n"
+        );
+        let config: DeliverConfig = toml::from_str(&text).unwrap();
+        assert_eq!(config.check(), Ok(()));
+        assert!(!serde_json::to_string(&config).unwrap().contains(&SECRET[6..]));
+        assert!(!format!("{config:?}").contains(&SECRET[6..]));
+        assert!(toml::from_str::<DeliverConfig>("unknown = 1").is_err());
+        let error = toml::from_str::<SecretSetting>("secret = \"whsec_hush\"").unwrap_err();
+        assert!(!error.message().contains("hush"));
+    }
+
+    #[test]
+    fn what_is_wrong_is_said() {
+        let wrong = |text: &str| toml::from_str::<DeliverConfig>(text).unwrap().check().is_err();
+        assert!(DeliverConfig::default().check().is_ok());
+        for text in ["allow = [\"ten\"]", "timeout_ms = 0", "concurrency = 0", "rate_per_s = 0.0", "rate_per_s = nan"] {
+            assert!(wrong(text), "{text}");
+        }
+        for part in ["url = \"http://10.0.0.1/\"", "url = \"https://a.b/\"\ntypes = [\"nothing\"]"] {
+            assert!(wrong(&format!("[[endpoints]]\nsecret = \"{SECRET}\"\n{part}")), "{part}");
+        }
+    }
+}

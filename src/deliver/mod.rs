@@ -1,0 +1,347 @@
+//! Delivery: alerts from the topic to the people who asked for them.
+//!
+//! In the order in which data flow: [`intake`] reads the topic and fills the [`outbox`] (rows and offset in one
+//! transaction), a lane of [`sender`] for each [`endpoint`] takes due rows at the pace of [`pace`], [`kind`] writes the
+//! request ([`signature`]), [`transport`] sends it to an address that [`guard`] allows, [`schedule`] says what follows.
+//! [`api`] are the routes under `/webhooks`, [`audit`] the sums.
+//!
+//! Promise: every alert reaches every matching endpoint at least once, always under the same `webhook-id` and with the
+//! same bytes, or is `dead` or `suppressed` with a reason and can be replayed. Once only as far as the receiver goes by
+//! the id. Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the
+//! sidecar); two deliveries on one store (the reader's compare-and-set would stop the second).
+
+pub mod api;
+pub mod audit;
+pub mod config;
+pub mod endpoint;
+pub mod filter;
+pub mod guard;
+mod intake;
+pub mod kind;
+pub mod message;
+mod metrics;
+pub mod outbox;
+pub mod pace;
+pub mod resolve;
+pub mod schedule;
+mod sender;
+pub mod signature;
+pub mod transport;
+
+pub use audit::{DeliverySums, delivery_sums};
+pub use config::{ConfigError, DeliverConfig};
+pub use intake::IntakeError;
+
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use guard::Guard;
+use message::Message;
+use metrics::DeliverMetrics;
+use outbox::Times;
+use pace::Bucket;
+use pulse_dataflows::ports::{EventLog, Topic, partition};
+use resolve::{GuardedResolver, Resolver, SystemResolver};
+use rusqlite::Transaction;
+use schedule::Outcome;
+use std::collections::HashMap;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, mpsc};
+use std::time::{Duration, SystemTime, UNIX_EPOCH};
+use tokio::sync::{Notify, Semaphore, broadcast};
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+use transport::Transport;
+
+/// Attempts at one time to all endpoints: bounds sockets and memory (each holds a body and at most 64 KB of answer).
+const MAX_FLIGHTS: usize = 256;
+/// Outcomes that a slow listener may lag behind before it misses some.
+const OUTCOMES_KEPT: usize = 1_024;
+
+/// A latency histogram in microseconds, shared with the metrics pages.
+pub type Stage = Arc<Mutex<hdrhistogram::Histogram<u64>>>;
+/// The time, in milliseconds since the epoch.
+pub type Clock = Arc<dyn Fn() -> i64 + Send + Sync>;
+
+/// The system's clock.
+pub fn system_clock() -> Clock {
+    Arc::new(|| SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64))
+}
+
+/// What delivery is made of.
+pub struct Setup {
+    /// Settings.
+    pub config: DeliverConfig,
+    /// Store for outbox and endpoints.
+    pub store: Arc<Store>,
+    /// Log to read.
+    pub log: Arc<dyn EventLog>,
+    /// Where metrics are registered.
+    pub metrics: Metrics,
+    /// From reading an alert to its request written.
+    pub notify: Option<Stage>,
+    /// From the receipt of the event to its first request written.
+    pub ingest_to_alert: Option<Stage>,
+    /// Time.
+    pub clock: Clock,
+    /// Names.
+    pub resolver: Arc<dyn Resolver>,
+}
+
+impl Setup {
+    /// With the system's clock and resolver, without histograms.
+    pub fn new(config: DeliverConfig, store: Arc<Store>, log: Arc<dyn EventLog>, metrics: Metrics) -> Setup {
+        let resolver = Arc::new(SystemResolver);
+        Setup { config, store, log, metrics, notify: None, ingest_to_alert: None, clock: system_clock(), resolver }
+    }
+}
+
+/// Why delivery cannot start or do what was asked.
+#[derive(Debug, thiserror::Error)]
+pub enum DeliverError {
+    /// Settings.
+    #[error(transparent)]
+    Config(#[from] ConfigError),
+    /// Store.
+    #[error("store: {0}")]
+    Store(#[from] rusqlite::Error),
+    /// The HTTP client.
+    #[error("HTTP client: {0}")]
+    Client(#[from] reqwest::Error),
+    /// A thread or task could not be started or ended early.
+    #[error("task: {0}")]
+    Task(String),
+}
+
+/// What became of an attempt, told to listeners.
+#[derive(Clone, Debug)]
+pub struct Attempted {
+    /// Endpoint.
+    pub endpoint_id: String,
+    /// Message.
+    pub message_id: String,
+    /// What it came to.
+    pub outcome: Outcome,
+    /// State of the row after it.
+    pub state: &'static str,
+}
+
+struct LaneHandle {
+    wake: Arc<Notify>,
+    stop: CancellationToken,
+}
+
+/// What intake, lanes and routes share.
+pub(crate) struct Shared {
+    config: DeliverConfig,
+    schedule_ms: Vec<i64>,
+    guard: Guard,
+    resolver: GuardedResolver,
+    store: Arc<Store>,
+    clock: Clock,
+    transport: Transport,
+    metrics: DeliverMetrics,
+    notify: Option<Stage>,
+    ingest_to_alert: Option<Stage>,
+    lanes: Mutex<HashMap<String, LaneHandle>>,
+    total: Mutex<Bucket>,
+    permits: Arc<Semaphore>,
+    attempted: broadcast::Sender<Attempted>,
+    /// Grows with every change of an endpoint, inside the transaction of the change.
+    endpoints_version: AtomicU64,
+    stop: CancellationToken,
+}
+
+impl Shared {
+    fn now_ms(&self) -> i64 {
+        (self.clock)()
+    }
+    /// A write transaction, away from the async threads: it may have to wait for its turn.
+    async fn write<R: Send + 'static>(
+        &self,
+        f: impl FnOnce(&Transaction) -> rusqlite::Result<R> + Send + 'static,
+    ) -> Result<R, DeliverError> {
+        let store = self.store.clone();
+        let done = tokio::task::spawn_blocking(move || store.write(f)).await;
+        Ok(done.map_err(|e| DeliverError::Task(e.to_string()))??)
+    }
+    /// Wakes lanes; brings their gauges up to date.
+    fn wake(&self, endpoints: impl IntoIterator<Item = String>) {
+        let lanes = self.lanes.lock().unwrap_or_else(|e| e.into_inner());
+        for id in endpoints {
+            if let Some(lane) = lanes.get(&id) {
+                lane.wake.notify_one();
+            }
+        }
+    }
+    /// Disables an endpoint, ends what waits for it and tells the others. Whom to wake.
+    fn disable(&self, tx: &Transaction, id: &str, reason: &str, now_ms: i64) -> rusqlite::Result<Vec<String>> {
+        if !endpoint::disable(tx, id, reason, now_ms)? {
+            return Ok(Vec::new());
+        }
+        self.endpoints_version.fetch_add(1, Ordering::SeqCst);
+        let dead = outbox::kill_pending(tx, id, "endpoint_disabled")?;
+        tracing::error!(endpoint = id, reason, dead, "webhook endpoint disabled");
+        let endpoints = endpoint::all(tx)?;
+        let host = endpoints.iter().find(|e| e.id == id).and_then(|e| self.guard.target(&e.url).ok());
+        let host = host.as_ref().and_then(|u| u.host_str()).unwrap_or_default();
+        let data = serde_json::json!({"endpoint_id": id, "host": host, "reason": reason, "dead": dead});
+        let message = Message::own("endpoint.disabled", &rfc3339(now_ms), &data, id);
+        let wants =
+            |e: &&endpoint::Endpoint| e.enabled() && e.id != id && e.filter.wants("endpoint.disabled", None, None);
+        let others: Vec<String> = endpoints.iter().filter(wants).map(|e| e.id.clone()).collect();
+        self.raise_own(tx, &message, &others, now_ms)?;
+        Ok(others)
+    }
+    /// Puts a message of our own into the outbox.
+    fn raise_own(&self, tx: &Transaction, m: &Message, endpoints: &[String], now_ms: i64) -> rusqlite::Result<()> {
+        let times = Times { received_ms: None, appended_ms: now_ms, scored_ms: now_ms };
+        outbox::insert_message(tx, m, None, times, now_ms)?;
+        for id in endpoints {
+            outbox::insert_row(tx, &m.id, id, ("pending", None), now_ms)?;
+        }
+        Ok(())
+    }
+}
+
+/// RFC 3339 in UTC.
+fn rfc3339(ms: i64) -> String {
+    jiff::Timestamp::from_millisecond(ms).unwrap_or_default().to_string()
+}
+
+/// Delivery at work.
+pub struct Deliver {
+    shared: Arc<Shared>,
+    tracker: TaskTracker,
+    runtime: tokio::runtime::Handle,
+    intake: Mutex<Option<(mpsc::SyncSender<()>, std::thread::JoinHandle<()>)>>,
+}
+
+impl Deliver {
+    /// Starts: endpoints of the configuration into the store, interrupted attempts back to pending, lanes, intake. Must
+    /// be called inside a tokio runtime.
+    pub fn start(setup: Setup) -> Result<Arc<Deliver>, DeliverError> {
+        setup.config.check()?;
+        let Setup { config, store, log, metrics, notify, ingest_to_alert, clock, resolver } = setup;
+        let now_ms = clock();
+        let beginning = log.start(partition(Topic::Alerts, 0));
+        let rotation_ms = config.rotation_hours as i64 * 3_600_000;
+        let endpoints = store.write(|tx| {
+            outbox::make_position(tx)?;
+            let offset = outbox::offset(tx)?.max(beginning);
+            for gone in endpoint::sync_configured(tx, &config.endpoints, offset, now_ms, rotation_ms)? {
+                outbox::kill_pending(tx, &gone, "endpoint_deleted")?;
+            }
+            outbox::release(tx)?;
+            endpoint::all(tx)
+        })?;
+        let guard = config.guard()?;
+        let resolver = GuardedResolver::new(guard.clone(), resolver);
+        let timeout = Duration::from_millis(config.timeout_ms);
+        let shared = Arc::new(Shared {
+            schedule_ms: config.schedule_ms(),
+            transport: Transport::new(guard.clone(), resolver.clone(), timeout, clock.clone())?,
+            metrics: DeliverMetrics::register(&metrics),
+            lanes: Mutex::default(),
+            total: Mutex::new(Bucket::new(config.total_rate_per_s, config.total_burst, now_ms)),
+            permits: Arc::new(Semaphore::new(MAX_FLIGHTS)),
+            attempted: broadcast::Sender::new(OUTCOMES_KEPT),
+            endpoints_version: AtomicU64::new(0),
+            stop: CancellationToken::new(),
+            config,
+            guard,
+            resolver,
+            store,
+            clock,
+            notify,
+            ingest_to_alert,
+        });
+        let this = Arc::new(Deliver {
+            shared,
+            tracker: TaskTracker::new(),
+            runtime: tokio::runtime::Handle::current(),
+            intake: Mutex::default(),
+        });
+        endpoints.iter().filter(|e| e.deleted_ms.is_none()).for_each(|e| this.open_lane(&e.id, e.rate_per_s));
+        this.start_intake(log)?;
+        Ok(this)
+    }
+
+    fn start_intake(&self, log: Arc<dyn EventLog>) -> Result<(), DeliverError> {
+        // One waiting signal is enough: the reader takes everything that is there.
+        let (wake, woken) = mpsc::sync_channel(1);
+        let (signal, shared) = (wake.clone(), self.shared.clone());
+        log.subscribe(
+            &[Topic::Alerts],
+            Box::new(move || {
+                let _ = signal.try_send(()); // full means that it wakes anyway
+            }),
+        );
+        let thread = std::thread::Builder::new().name("deliver-intake".into());
+        let thread = thread.spawn(move || intake::run(shared, log, woken));
+        let thread = thread.map_err(|e| DeliverError::Task(e.to_string()))?;
+        *self.intake.lock().unwrap_or_else(|e| e.into_inner()) = Some((wake, thread));
+        Ok(())
+    }
+
+    /// Opens the lane of an endpoint.
+    fn open_lane(&self, id: &str, rate_per_s: Option<f64>) {
+        let (wake, stop) = (Arc::new(Notify::new()), self.shared.stop.child_token());
+        let rate = rate_per_s.unwrap_or(self.shared.config.rate_per_s);
+        let lane = sender::run(self.shared.clone(), id.into(), rate, wake.clone(), stop.clone());
+        self.tracker.spawn_on(lane, &self.runtime);
+        let handle = LaneHandle { wake, stop };
+        self.shared.lanes.lock().unwrap_or_else(|e| e.into_inner()).insert(id.into(), handle);
+    }
+
+    /// Closes it; an attempt under way ends by itself.
+    fn close_lane(&self, id: &str) {
+        if let Some(lane) = self.shared.lanes.lock().unwrap_or_else(|e| e.into_inner()).remove(id) {
+            lane.stop.cancel();
+        }
+        self.shared.metrics.remove(id);
+    }
+
+    /// Told about every attempt from now on.
+    pub fn outcomes(&self) -> broadcast::Receiver<Attempted> {
+        self.shared.attempted.subscribe()
+    }
+
+    /// Lets every lane look again, after the clock was moved.
+    pub fn wake_all(&self) {
+        self.shared.lanes.lock().unwrap_or_else(|e| e.into_inner()).values().for_each(|l| l.wake.notify_one());
+    }
+
+    /// Brings the gauges up to date; called before metrics are shown.
+    pub fn refresh_metrics(&self) -> Result<(), DeliverError> {
+        let db = self.shared.store.reader()?;
+        let counts = outbox::counts(&db)?;
+        let count = |id: &str, state: &str| counts.get(&(id.to_string(), state.to_string())).copied().unwrap_or(0);
+        for e in endpoint::all(&db)?.iter().filter(|e| e.deleted_ms.is_none()) {
+            let pending = count(&e.id, "pending") + count(&e.id, "sending");
+            self.shared.metrics.endpoint(&e.id, pending, count(&e.id, "dead"), e.enabled());
+        }
+        Ok(())
+    }
+
+    /// Stops: no new attempt starts; those under way get their time-out to end. What is left is sent after the next
+    /// start.
+    pub async fn stop(&self) {
+        self.shared.stop.cancel();
+        let intake = self.intake.lock().unwrap_or_else(|e| e.into_inner()).take();
+        if let Some((wake, thread)) = intake {
+            let _ = wake.try_send(()); // full means that it wakes anyway
+            let _ = tokio::task::spawn_blocking(move || thread.join()).await; // a panic there was logged by its hook
+        }
+        self.tracker.close();
+        self.tracker.wait().await;
+    }
+}
+
+impl Drop for Deliver {
+    fn drop(&mut self) {
+        self.shared.stop.cancel();
+        if let Some((wake, _)) = self.intake.lock().unwrap_or_else(|e| e.into_inner()).take() {
+            let _ = wake.try_send(()); // full means that it wakes anyway
+        }
+    }
+}

@@ -1,0 +1,335 @@
+//! The outbox: one row for each (message, endpoint), from raised to delivered, dead or suppressed. All its SQL.
+//!
+//! A row is `sending` while an attempt runs; after a crash such rows are `pending` again and the attempt is made once
+//! more with the same id and the same bytes: at least once, and once only as far as the receiver goes by the id.
+//! Deliberately absent: when and how to send.
+
+use super::message::Message;
+use super::schedule::{Next, Outcome};
+use crate::store::positions::{self, Position};
+use crate::store::prepare;
+use pulse_dataflows::ports::{Topic, partition};
+use rusqlite::{Connection, OptionalExtension, Transaction, params};
+use serde::Serialize;
+use std::collections::BTreeMap;
+
+/// Most pending rows of one endpoint; what comes on top is dead at once (`queue_full`), counted, and can be replayed.
+pub const MAX_PENDING: u64 = 100_000;
+/// Most rows that one replay takes up.
+pub const MAX_REPLAY: usize = 10_000;
+/// The attempt log is cut after every so many attempts of an endpoint: not each time, for speed.
+const CUT_EVERY: i64 = 64;
+
+/// When a message came by (milliseconds since the epoch).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Times {
+    /// Receipt of the event that caused it, if one did.
+    pub received_ms: Option<i64>,
+    /// Its place in the log: the clock of its epoch.
+    pub appended_ms: i64,
+    /// Read from the log.
+    pub scored_ms: i64,
+}
+
+/// Our name among the readers of the log.
+const READER: &str = "deliver";
+
+/// Runs one statement of the store's dialect.
+pub(super) fn execute(db: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+    prepare(db, sql)?.execute(values)
+}
+
+/// How far the topic is read.
+pub fn offset(db: &Connection) -> rusqlite::Result<u64> {
+    Ok(positions::get(db, READER, partition(Topic::Alerts, 0))?.next)
+}
+
+/// Makes the reader's position, if there is none.
+pub fn make_position(tx: &Transaction) -> rusqlite::Result<()> {
+    positions::load(tx, READER, partition(Topic::Alerts, 0)).map(|_| ())
+}
+
+/// Moves the reader, if it stands at `from`: two readers cannot both take a record up.
+pub fn advance(tx: &Transaction, from: u64, to: u64) -> rusqlite::Result<bool> {
+    let at = |next| Position { next, cause: None };
+    positions::advance(tx, READER, partition(Topic::Alerts, 0), at(from), at(to))
+}
+
+/// Keeps a message; `false` when it is there already.
+pub fn insert_message(
+    tx: &Transaction,
+    m: &Message,
+    log_offset: Option<u64>,
+    times: Times,
+    now_ms: i64,
+) -> rusqlite::Result<bool> {
+    let mut insert = prepare(tx,
+        "INSERT INTO webhook_messages(id, type, subject, log_offset, created_ms, received_ms, appended_ms, scored_ms, body)
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9) ON CONFLICT DO NOTHING",
+    )?;
+    let offset = log_offset.map(|o| o as i64);
+    let (r, a, s) = (times.received_ms, times.appended_ms, times.scored_ms);
+    Ok(insert.execute(params![m.id, m.kind, m.subject, offset, now_ms, r, a, s, m.body])? == 1)
+}
+
+/// Adds a row in `state`, with the reason of `dead` or `suppressed`.
+pub fn insert_row(
+    tx: &Transaction,
+    message: &str,
+    endpoint: &str,
+    (state, reason): (&str, Option<&str>),
+    now_ms: i64,
+) -> rusqlite::Result<()> {
+    let mut insert = prepare(tx,
+        "INSERT INTO webhook_outbox(message_id, endpoint_id, state, reason, attempts, next_ms, first_sent_ms, created_ms)
+         VALUES ($1,$2,$3,$4,0,$5,NULL,$5) ON CONFLICT DO NOTHING",
+    )?;
+    insert.execute(params![message, endpoint, state, reason, now_ms])?;
+    Ok(())
+}
+
+/// Rows that wait or are on their way.
+pub fn pending(db: &Connection, endpoint: &str) -> rusqlite::Result<u64> {
+    let mut count =
+        prepare(db, "SELECT count(*) FROM webhook_outbox WHERE endpoint_id = $1 AND state IN ('pending', 'sending')")?;
+    count.query_row([endpoint], |r| r.get::<_, i64>(0)).map(|n| n as u64)
+}
+
+/// After a start: attempts that a crash cut short are made again.
+pub fn release(tx: &Transaction) -> rusqlite::Result<usize> {
+    execute(tx, "UPDATE webhook_outbox SET state = 'pending' WHERE state = 'sending'", [])
+}
+
+/// A row that is due.
+#[derive(Clone, Debug)]
+pub struct Due {
+    /// Message.
+    pub message_id: String,
+    /// Type.
+    pub kind: String,
+    /// Attempts made in this schedule.
+    pub attempts: u32,
+    /// When it came by.
+    pub times: Times,
+    /// Start of the very first attempt.
+    pub first_sent_ms: i64,
+    /// Is this the very first attempt?
+    pub first: bool,
+    /// Body without latency.
+    pub body: String,
+}
+
+/// What [`claim`] found.
+#[derive(Debug)]
+pub enum Claim {
+    /// This row; it is `sending` now.
+    Row(Box<Due>),
+    /// Nothing is due before this time (`None`: nothing waits at all).
+    Wait(Option<i64>),
+}
+
+/// Takes the row that is due longest.
+pub fn claim(tx: &Transaction, endpoint: &str, now_ms: i64) -> rusqlite::Result<Claim> {
+    let mut query = prepare(tx,
+        "SELECT o.message_id, o.next_ms, o.attempts, o.first_sent_ms, m.type, m.received_ms, m.appended_ms, m.scored_ms, m.body
+         FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id
+         WHERE o.endpoint_id = $1 AND o.state = 'pending' ORDER BY o.next_ms LIMIT 1",
+    )?;
+    let found = query.query_row([endpoint], |r| {
+        let first_sent_ms: Option<i64> = r.get(3)?;
+        let times = Times { received_ms: r.get(5)?, appended_ms: r.get(6)?, scored_ms: r.get(7)? };
+        let due = Due {
+            message_id: r.get(0)?,
+            kind: r.get(4)?,
+            attempts: r.get(2)?,
+            times,
+            first_sent_ms: first_sent_ms.unwrap_or(now_ms),
+            first: first_sent_ms.is_none(),
+            body: r.get(8)?,
+        };
+        Ok((r.get::<_, i64>(1)?, due))
+    });
+    match found.optional()? {
+        None => Ok(Claim::Wait(None)),
+        Some((next_ms, _)) if next_ms > now_ms => Ok(Claim::Wait(Some(next_ms))),
+        Some((_, due)) => {
+            let mut update = prepare(
+                tx,
+                "UPDATE webhook_outbox SET state = 'sending', first_sent_ms = $3 WHERE message_id = $1 AND endpoint_id = $2",
+            )?;
+            update.execute(params![due.message_id, endpoint, due.first_sent_ms])?;
+            Ok(Claim::Row(Box::new(due)))
+        }
+    }
+}
+
+/// One line of the attempt log.
+#[derive(Clone, Debug, Serialize)]
+pub struct Attempt {
+    /// Number of the line; grows.
+    pub id: i64,
+    /// Endpoint.
+    pub endpoint_id: String,
+    /// Message.
+    pub message_id: String,
+    /// Which attempt of the schedule, from 1.
+    pub number: u32,
+    /// Start (milliseconds since the epoch).
+    pub at_ms: i64,
+    /// Length.
+    pub duration_ms: i64,
+    /// HTTP status, if there was an answer.
+    pub status: Option<u16>,
+    /// What it came to.
+    pub outcome: String,
+    /// First KB of the answer, or the error.
+    pub reply: String,
+}
+
+/// Writes an attempt down and moves its row. `alive`: the endpoint still takes retries.
+pub fn record(tx: &Transaction, a: &Attempt, next: Next, alive: bool, kept: u32) -> rusqlite::Result<&'static str> {
+    let (state, reason, next_ms) = match next {
+        Next::Done => ("delivered", None, a.at_ms),
+        Next::Dead => ("dead", Some("exhausted"), a.at_ms),
+        Next::Disable => ("dead", Some("endpoint_disabled"), a.at_ms),
+        Next::RetryAt(_) if !alive => ("dead", Some("endpoint_disabled"), a.at_ms),
+        Next::RetryAt(at) => ("pending", None, at),
+    };
+    prepare(tx,
+        "UPDATE webhook_outbox SET state = $3, reason = $4, attempts = $5, next_ms = $6 WHERE message_id = $1 AND endpoint_id = $2",
+    )?
+    .execute(params![a.message_id, a.endpoint_id, state, reason, a.number, next_ms])?;
+    prepare(tx,
+        "INSERT INTO webhook_attempts(endpoint_id, message_id, number, at_ms, duration_ms, status, outcome, reply) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+    )?
+    .execute(params![a.endpoint_id, a.message_id, a.number, a.at_ms, a.duration_ms, a.status, a.outcome, a.reply])?;
+    if tx.last_insert_rowid() % CUT_EVERY == 0 {
+        execute(
+            tx,
+            "DELETE FROM webhook_attempts WHERE endpoint_id = $1 AND id <= (SELECT id FROM webhook_attempts
+             WHERE endpoint_id = $1 ORDER BY id DESC LIMIT 1 OFFSET $2)",
+            params![a.endpoint_id, kept],
+        )?;
+    }
+    Ok(state)
+}
+
+/// Ends all that waits for an endpoint. How many.
+pub fn kill_pending(tx: &Transaction, endpoint: &str, reason: &str) -> rusqlite::Result<usize> {
+    execute(
+        tx,
+        "UPDATE webhook_outbox SET state = 'dead', reason = $2 WHERE endpoint_id = $1 AND state = 'pending'",
+        params![endpoint, reason],
+    )
+}
+
+/// What a replay takes up.
+#[derive(Clone, Debug)]
+pub enum Replay {
+    /// One message, whatever became of it.
+    Message(String),
+    /// Messages raised in `[from_ms, to_ms)`: those in `states`.
+    Range {
+        /// From.
+        from_ms: i64,
+        /// Up to.
+        to_ms: i64,
+        /// `dead`, `suppressed`, `delivered`.
+        states: Vec<String>,
+    },
+}
+
+/// Makes rows pending again, with a new schedule and the same id and bytes. How many.
+pub fn replay(tx: &Transaction, endpoint: &str, what: &Replay, now_ms: i64) -> rusqlite::Result<usize> {
+    const AGAIN: &str = "UPDATE webhook_outbox SET state = 'pending', reason = NULL, attempts = 0, next_ms = $2
+         WHERE endpoint_id = $1 AND state NOT IN ('pending', 'sending') AND ";
+    match what {
+        Replay::Message(id) => execute(tx, &format!("{AGAIN} message_id = $3"), params![endpoint, now_ms, id]),
+        Replay::Range { from_ms, to_ms, states } => execute(
+            tx,
+            &format!(
+                "{AGAIN} message_id IN (SELECT o.message_id FROM webhook_outbox o WHERE o.endpoint_id = $1 AND
+                 o.created_ms >= $3 AND o.created_ms < $4 AND
+                 ((o.state = 'dead' AND $5) OR (o.state = 'suppressed' AND $6) OR (o.state = 'delivered' AND $7))
+                 ORDER BY o.created_ms LIMIT $8)"
+            ),
+            params![
+                endpoint,
+                now_ms,
+                from_ms,
+                to_ms,
+                states.iter().any(|s| s == "dead"),
+                states.iter().any(|s| s == "suppressed"),
+                states.iter().any(|s| s == "delivered"),
+                MAX_REPLAY as i64
+            ],
+        ),
+    }
+}
+
+/// A page of the attempt log, the newest first: below line `before`, started in `[from_ms, to_ms)`.
+pub fn attempts(
+    db: &Connection,
+    endpoint: &str,
+    before: i64,
+    (from_ms, to_ms): (i64, i64),
+    limit: usize,
+) -> rusqlite::Result<Vec<Attempt>> {
+    let mut query = prepare(
+        db,
+        "SELECT id, endpoint_id, message_id, number, at_ms, duration_ms, status, outcome, reply FROM webhook_attempts
+         WHERE endpoint_id = $1 AND id < $2 AND at_ms >= $3 AND at_ms < $4 ORDER BY id DESC LIMIT $5",
+    )?;
+    let rows = query.query_map(params![endpoint, before, from_ms, to_ms, limit as i64], |r| {
+        Ok(Attempt {
+            id: r.get(0)?,
+            endpoint_id: r.get(1)?,
+            message_id: r.get(2)?,
+            number: r.get(3)?,
+            at_ms: r.get(4)?,
+            duration_ms: r.get(5)?,
+            status: r.get(6)?,
+            outcome: r.get(7)?,
+            reply: r.get(8)?,
+        })
+    })?;
+    rows.collect()
+}
+
+/// Forgets messages older than `before_ms` that nobody waits for, a few at a time. How many.
+pub fn forget(tx: &Transaction, before_ms: i64, at_most: usize) -> rusqlite::Result<usize> {
+    let mut query = prepare(
+        tx,
+        "SELECT id FROM webhook_messages m WHERE created_ms < $1 AND NOT EXISTS (SELECT 1 FROM webhook_outbox o
+         WHERE o.message_id = m.id AND o.state IN ('pending', 'sending')) ORDER BY created_ms LIMIT $2",
+    )?;
+    let ids: Vec<String> =
+        query.query_map(params![before_ms, at_most as i64], |r| r.get(0))?.collect::<Result<_, _>>()?;
+    for id in &ids {
+        execute(tx, "DELETE FROM webhook_outbox WHERE message_id = $1", [id])?;
+        execute(tx, "DELETE FROM webhook_messages WHERE id = $1", [id])?;
+    }
+    Ok(ids.len())
+}
+
+/// Rows by endpoint and state, for the lists.
+pub fn counts(db: &Connection) -> rusqlite::Result<BTreeMap<(String, String), u64>> {
+    let mut query = prepare(db, "SELECT endpoint_id, state, count(*) FROM webhook_outbox GROUP BY endpoint_id, state")?;
+    let rows = query.query_map([], |r| Ok(((r.get(0)?, r.get(1)?), r.get::<_, i64>(2)? as u64)))?;
+    rows.collect()
+}
+
+/// An attempt before it has a number.
+pub fn attempt(endpoint: &str, due: &Due, at_ms: i64, duration_ms: i64, outcome: Outcome) -> Attempt {
+    Attempt {
+        id: 0,
+        endpoint_id: endpoint.into(),
+        message_id: due.message_id.clone(),
+        number: due.attempts + 1,
+        at_ms,
+        duration_ms,
+        status: None,
+        outcome: outcome.name().into(),
+        reply: String::new(),
+    }
+}

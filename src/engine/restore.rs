@@ -1,0 +1,103 @@
+//! Finds the newest checkpoint that is whole and fits the log.
+//!
+//! A damaged one is passed over, loudly; when none is left, the log is replayed from its beginning if that is still there.
+//! Deliberately absent: skipping. What cannot be derived again stops the start.
+
+use crate::engine::manifest::{FOLDER, Manifest};
+use crate::engine::objects::{ObjectError, Objects};
+use pulse_dataflows::checkpoint::{CheckpointError, Position, State};
+use pulse_dataflows::epochs::EpochReader;
+use pulse_dataflows::ports::{EventLog, LogError, Topic, partition};
+use xxhash_rust::xxh3::xxh3_64;
+
+/// Largest checkpoint object that is read: a bound against a damaged length.
+const MAX_OBJECT_BYTES: usize = 8 << 30;
+
+/// Why nothing can be restored.
+#[derive(Debug, thiserror::Error)]
+pub enum RestoreError {
+    /// The object store.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
+    /// The log.
+    #[error(transparent)]
+    Log(#[from] LogError),
+    /// Another program's state.
+    #[error("the checkpoints were written with state schema {0:?}, this program has {1:?}: stop the old version with a drained stop, or replay the log into a new data folder")]
+    Schema((u32, u32), (u32, u32)),
+    /// Nothing to start from.
+    #[error("no checkpoint can be used ({0}) and the log no longer begins at its beginning: {1} records are trimmed")]
+    Nothing(String, u64),
+}
+
+/// What a start goes on from.
+#[derive(Default)]
+pub struct Restored {
+    /// The manifest; the default when there is none.
+    pub manifest: Manifest,
+    /// Where it stands.
+    pub position: Position,
+    /// State there.
+    pub state: State,
+}
+
+/// Names of manifests, oldest first.
+pub fn manifests(objects: &Objects) -> Result<Vec<String>, ObjectError> {
+    Ok(objects.list(FOLDER)?.into_iter().filter(|name| name.ends_with(".manifest")).collect())
+}
+
+/// The newest checkpoint that can be used.
+pub fn restore(objects: &Objects, log: &dyn EventLog) -> Result<Restored, RestoreError> {
+    let mut problems = Vec::new();
+    for name in manifests(objects)?.iter().rev() {
+        match load(objects, log, name)? {
+            Ok(restored) => return Ok(restored),
+            Err(problem) => {
+                tracing::warn!(checkpoint = %name, %problem, "checkpoint cannot be used; trying the one before");
+                problems.push(format!("{name}: {problem}"));
+            }
+        }
+    }
+    let trimmed = (0..log.partitions(Topic::Raw)).map(|p| log.start(partition(Topic::Raw, p))).sum::<u64>()
+        + log.start(partition(Topic::Epochs, 0));
+    if trimmed > 0 {
+        return Err(RestoreError::Nothing(problems.join("; "), trimmed));
+    }
+    Ok(Restored::default())
+}
+
+type Loaded = Result<Restored, String>;
+
+fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, RestoreError> {
+    let Some(bytes) = objects.get(name)? else { return Ok(Err("not there".into())) };
+    let Some(manifest) = Manifest::parse(&bytes) else { return Ok(Err("the manifest is damaged".into())) };
+    if manifest.schema != Manifest::schema_now() {
+        return Err(RestoreError::Schema(manifest.schema, Manifest::schema_now()));
+    }
+    let position = &manifest.position;
+    let before = position.next.saturating_sub(1);
+    if position.next > log.end(partition(Topic::Epochs, 0)) {
+        return Ok(Err("it is newer than the epoch log".into()));
+    }
+    let mut entries = EpochReader::new(log, before, position.entry.generation);
+    if entries.next_entry()?.as_ref() != Some(&position.entry) {
+        return Ok(Err("the epoch log says something else".into()));
+    }
+    let mut raw = Vec::with_capacity(manifest.objects.len());
+    for (object, sum) in manifest.objects.iter().rev() {
+        let Some(bytes) = objects.get(object)?.filter(|bytes| xxh3_64(bytes) == *sum) else {
+            return Ok(Err(format!("{object} is missing or damaged")));
+        };
+        let Ok(bytes) = zstd::stream::decode_all(&bytes[..]) else {
+            return Ok(Err(format!("{object} cannot be decompressed")));
+        };
+        if bytes.len() > MAX_OBJECT_BYTES {
+            return Ok(Err(format!("{object} is too large")));
+        }
+        raw.push(bytes);
+    }
+    match State::decode(raw.into_iter()) {
+        Ok(state) => Ok(Ok(Restored { position: position.clone(), state, manifest })),
+        Err(CheckpointError::Damaged(what)) => Ok(Err(what.into())),
+    }
+}

@@ -1,0 +1,67 @@
+//! Finds what a restart need not write again: the last cause in every output partition, and the newest epoch.
+//!
+//! Deliberately absent: state; that is the checkpoint's.
+
+use pulse_dataflows::checkpoint::Position;
+use pulse_dataflows::detect::{BY_TIME, Done};
+use pulse_dataflows::epochs::{Entry, EpochReader};
+use pulse_dataflows::ports::{Cause, EventLog, FROM_GATEWAY, LogError, LogReader, Topic, partition};
+
+/// Where outputs and epochs are.
+pub struct Resume {
+    /// The newest entry that counts.
+    pub last: Entry,
+    /// Outputs that are there.
+    pub done: Done,
+}
+
+/// Looks at the ends of the outputs, and reads the entries behind `position`.
+pub fn resume(log: &dyn EventLog, position: &Position) -> Result<Resume, LogError> {
+    let mut reader = log.reader();
+    let mut done = Done { alerts: position.entry.epoch, ..Done::default() };
+    for p in 0..log.partitions(Topic::Raw) {
+        for (topic, last) in [(Topic::Scored, &mut done.scored), (Topic::Rejected, &mut done.rejected)] {
+            if let Some(cause) = last_cause(log, &mut *reader, topic, p)? {
+                last.insert(p, cause.offset);
+            }
+        }
+    }
+    let alert = last_cause(log, &mut *reader, Topic::Alerts, 0)?;
+    if let Some(cause) = alert.filter(|c| c.partition == BY_TIME) {
+        done.alerts = done.alerts.max(cause.offset);
+    }
+    let mut entries = EpochReader::new(log, position.next, position.entry.generation);
+    let mut last = position.entry.clone();
+    while let Some(entry) = entries.next_entry()? {
+        if let Some(cause) = alert.filter(|c| c.partition != BY_TIME) {
+            // the epoch that took up the cause of the last alert: all alerts of an epoch are one append
+            let at = usize::from(cause.partition);
+            let taken = |e: &Entry| e.ends.get(at).copied().unwrap_or(0) > cause.offset;
+            if taken(&entry) && !taken(&last) {
+                done.alerts = done.alerts.max(entry.epoch);
+            }
+        }
+        last = entry;
+    }
+    Ok(Resume { last, done })
+}
+
+/// The cause of the last record that the dataflow wrote.
+fn last_cause(
+    log: &dyn EventLog,
+    reader: &mut dyn LogReader,
+    topic: Topic,
+    p: u16,
+) -> Result<Option<Cause>, LogError> {
+    let place = partition(topic, p);
+    let (start, mut at) = (log.start(place), log.end(place));
+    while at > start {
+        at -= 1;
+        let Some(block) = reader.block(place, at)? else { return Ok(None) };
+        let cause = block.record(at).0.cause;
+        if cause.kind != FROM_GATEWAY {
+            return Ok(Some(cause));
+        }
+    }
+    Ok(None)
+}

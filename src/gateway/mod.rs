@@ -1,0 +1,140 @@
+//! The gateway: events in over HTTP, answered when the log has them. A request meets, in this order: [`limits`] rates,
+//! `access` keys, `http::body` bounds, [`split`] the array or [`lines`] the NDJSON, [`intake`] the check of each event and one
+//! append for all of them, [`answer`] the results.
+//!
+//! A body costs one append whatever it holds. Accepted = acknowledged by the log; an event that was answered so is in
+//! `events.raw`. Duplicates are named only where [`recent`] knows that the log has the event: the dataflow is the judge.
+//!
+//! Deliberately absent: what an event must look like (`operators::record::admit`), scoring, and every SDK's own routes.
+
+pub mod answer;
+pub mod config;
+pub mod intake;
+pub mod limits;
+pub mod lines;
+pub mod metrics;
+pub mod recent;
+pub mod rejects;
+mod routes;
+pub mod split;
+mod stream;
+
+pub use config::GatewayConfig;
+
+use crate::access::{Access, Principal, Scope};
+use crate::http::body::InFlight;
+use crate::http::health::{self, Check};
+use crate::http::listen;
+use crate::http::{Problem, finish, peer};
+use crate::telemetry::Metrics;
+use crate::telemetry::shared::{self, Shared};
+use axum::Router;
+use axum::http::{HeaderMap, Uri, header};
+use axum::response::IntoResponse;
+use axum::routing::{get, post};
+use intake::Intake;
+use limits::Limits;
+use metrics::GatewayMetrics;
+use pulse_dataflows::ports::EventLog;
+use std::sync::Arc;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+
+/// Everything a handler needs.
+pub(crate) struct Parts {
+    pub(crate) access: Arc<Access>,
+    pub(crate) config: GatewayConfig,
+    pub(crate) intake: Arc<Intake>,
+    pub(crate) limits: Limits,
+    pub(crate) in_flight: InFlight,
+    pub(crate) shutdown: CancellationToken,
+    checks: Vec<Check>,
+}
+
+/// The gateway, not yet listening.
+pub struct Gateway {
+    log: Arc<dyn EventLog>,
+    access: Arc<Access>,
+    config: GatewayConfig,
+    registry: Metrics,
+    shared: Shared,
+    checks: Vec<Check>,
+}
+
+impl Gateway {
+    /// `shared`: the process's shared metrics, registered in `registry` by the caller.
+    pub fn new(
+        log: Arc<dyn EventLog>,
+        access: Arc<Access>,
+        config: GatewayConfig,
+        registry: Metrics,
+        shared: Shared,
+    ) -> Gateway {
+        Gateway { log, access, config, registry, shared, checks: Vec::new() }
+    }
+    /// Adds a check to `/readyz`.
+    pub fn with_check(mut self, check: Check) -> Gateway {
+        self.checks.push(check);
+        self
+    }
+    /// Serves until `shutdown`, then answers what is under way.
+    pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
+        let limits = self.config.listen_limits();
+        let app = self.router(shutdown.clone());
+        listen::serve(listener, app, limits, shutdown).await;
+    }
+    /// The routes. `shutdown` ends streams and fails `/readyz`.
+    pub fn router(self, shutdown: CancellationToken) -> Router {
+        let metrics = GatewayMetrics::register(&self.registry);
+        let in_flight = InFlight::new(self.config.bytes_in_flight, metrics.bytes_in_flight.clone());
+        let intake = Arc::new(Intake::new(self.log, metrics, self.shared.clone(), &self.config));
+        let mut checks = self.checks;
+        let (log, stop, bytes) = (Arc::clone(&intake), shutdown.clone(), in_flight.clone());
+        checks.push(Check::new("log", move || log.log_state()));
+        checks.push(Check::new(
+            "memory",
+            move || if bytes.full() { Err("too many bytes in flight".into()) } else { Ok(()) },
+        ));
+        checks.push(Check::new("running", move || if stop.is_cancelled() { Err("stopping".into()) } else { Ok(()) }));
+        let limits = Limits::new(&self.config);
+        let (access, config, registry) = (self.access, self.config, self.registry);
+        let parts = Arc::new(Parts { access, config, intake, limits, in_flight, shutdown, checks });
+        let ready = Arc::clone(&parts);
+        Router::new()
+            .route("/api/v1/events", post(routes::single))
+            .route("/api/v1/events:batch", post(routes::batch))
+            .route("/api/v1/events:stream", post(stream::stream))
+            .route("/livez", get(health::livez))
+            .route("/healthz", get(health::livez))
+            .route("/readyz", get(move || async move { health::readyz(&ready.checks) }))
+            .route("/metrics", get(move || std::future::ready(metrics_page(&registry))))
+            .fallback(|| async { Problem::not_found() })
+            .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
+            .with_state(parts)
+            .layer(axum::middleware::from_fn_with_state(self.shared, finish::finish))
+    }
+}
+
+fn metrics_page(registry: &Metrics) -> impl IntoResponse + use<> {
+    let (content_type, text) = shared::exposition(registry);
+    ([(header::CONTENT_TYPE, content_type)], text)
+}
+
+/// Who is let in, and under which number its rates are counted.
+pub(crate) struct Caller {
+    /// Slot for the rate of events: the key's, or the address's where no key is asked for.
+    pub(crate) slot: limits::Slot,
+}
+
+impl Parts {
+    /// Rate of the address, then the key and its scope.
+    pub(crate) fn admit_caller(&self, from: peer::Peer, headers: &HeaderMap, uri: &Uri) -> Result<Caller, Problem> {
+        let ip = peer::caller(peer::client_ip(from, headers, &self.config.trusted_proxies));
+        let ip_slot = self.limits.slot(&ip);
+        self.limits.request(ip_slot)?;
+        let principal: Principal = self.access.verify(headers, uri)?;
+        principal.require(Scope::Ingest)?;
+        let slot = principal.prefix.as_deref().map_or(ip_slot, |prefix| self.limits.slot(&prefix));
+        Ok(Caller { slot })
+    }
+}

@@ -1,0 +1,231 @@
+//! The writer's thread: waiting requests -> one transaction -> tail, ends, wake-ups, answers.
+//!
+//! A transaction that finds no space is held and tried again as it is, because the sequencer has already counted on it;
+//! meanwhile input is refused at the queue. After a failed sync nothing is tried again: the kernel may have dropped the
+//! pages, and a second sync that succeeds would prove nothing. The process ends.
+
+use super::super::batch::{Batch, newest_time_ms};
+use super::super::{Fatal, locked, now_ms};
+use super::queue::Work;
+use super::reserve::Reserve;
+use super::{Shared, file, trim};
+use pulse_dataflows::ports::Block;
+use rusqlite::{Connection, ErrorCode, TransactionBehavior::Immediate, ffi};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::time::{Duration, Instant};
+
+/// Pages (of 8 KiB) in the WAL before they are copied into the database: rarely enough to copy a page once that was
+/// changed often, soon enough that a restart reads little.
+const WAL_PAGES: u64 = 4000;
+/// Pages more before the next try when a reader was in the way.
+const WAL_PAGES_STEP: u64 = 1000;
+/// Pause before a held transaction is tried again.
+const RETRY: Duration = Duration::from_millis(100);
+/// Pause before space is looked for again, which writes until there is none.
+const LOOK: Duration = Duration::from_millis(500);
+
+/// Why a transaction is not in.
+enum Failure {
+    /// No space.
+    Full(String),
+    /// Someone else holds the file's lock.
+    Busy(String),
+    Fatal(Fatal),
+}
+impl From<rusqlite::Error> for Failure {
+    fn from(error: rusqlite::Error) -> Failure {
+        let code = error.sqlite_error().map(|e| (e.code, e.extended_code));
+        match code {
+            // A write that failed is not a sync that failed: the same pages are written again before they are synced.
+            Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_WRITE)) => Failure::Full(error.to_string()),
+            Some((ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _)) => Failure::Busy(error.to_string()),
+            _ => Failure::Fatal(Fatal::Failed(error.to_string())),
+        }
+    }
+}
+
+pub(crate) struct Writer {
+    pub shared: Arc<Shared>,
+    db: Connection,
+    /// `data_version` of this ownership.
+    version: i64,
+    /// Pages in the WAL; more than this before the next copy.
+    pages: Arc<AtomicU64>,
+    pages_max: u64,
+    reserve: Reserve,
+    /// When space was looked for in vain.
+    looked: Option<Instant>,
+    /// Running newest time by place.
+    newest_ms: Vec<i64>,
+    /// Is `PRAGMA synchronous` at FULL?
+    full: bool,
+}
+
+impl Writer {
+    pub fn new(
+        shared: Arc<Shared>,
+        db: Connection,
+        version: i64,
+        pages: Arc<AtomicU64>,
+        reserve: Reserve,
+        newest_ms: Vec<i64>,
+    ) -> Writer {
+        Writer { shared, db, version, pages, pages_max: WAL_PAGES, reserve, looked: None, newest_ms, full: true }
+    }
+    /// Works until the log is closed.
+    pub fn run(&mut self) -> Result<(), Fatal> {
+        let shared = self.shared.clone();
+        loop {
+            let refusing = shared.queue.refusing().is_some();
+            if refusing && self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
+                let room = self.reserve.restore();
+                self.looked = (!room).then(Instant::now);
+                if room {
+                    shared.queue.refuse(None);
+                    continue;
+                }
+            }
+            match shared.queue.take(refusing.then_some(LOOK)) {
+                Work::Closed => return Ok(()),
+                Work::Idle => {}
+                Work::Do(requests, step) => {
+                    if !self.transact(requests)? {
+                        return Ok(());
+                    }
+                    if let Some(step) = step {
+                        let outcome = self.trim(step.place, step.offset);
+                        let (answer, fatal) = match outcome {
+                            Ok(more) => (Ok(more), None),
+                            Err(Failure::Fatal(fatal)) => (Ok(false), Some(fatal)),
+                            Err(Failure::Full(why) | Failure::Busy(why)) => (Err(trim::refused(why)), None),
+                        };
+                        let _ = step.done.send(answer); // who asked may have gone
+                        fatal.map_or(Ok(()), Err)?;
+                    }
+                    self.copy_back()?;
+                }
+            }
+        }
+    }
+    /// Writes requests and what the hook adds, publishes and answers; false when the log was closed while they waited
+    /// for space.
+    fn transact(&mut self, requests: Vec<pulse_dataflows::ports::Request>) -> Result<bool, Fatal> {
+        let shared = self.shared.clone();
+        let ends = |at: usize| shared.places.get(at).map_or(0, |place| place.end.load(Acquire));
+        let mut hook = locked(&shared.hook);
+        let batch = Batch::gather(&shared.layout, &ends, requests, hook.as_deref_mut(), now_ms());
+        shared.queue.set_stalled(batch.waiting);
+        let blocks = batch.blocks(&ends).ok_or_else(|| Fatal::Failed("records that make no block".into()))?;
+        if !blocks.is_empty() && !self.commit_at_last(&blocks, batch.sync)? {
+            return Ok(false);
+        }
+        if let Some(hook) = hook.as_mut() {
+            hook.committed();
+        }
+        drop(hook);
+        self.publish(blocks);
+        shared.subscribers.wake(&batch.topics(&shared.layout));
+        batch.answer();
+        Ok(true)
+    }
+    /// Commits, waiting for space if need be; false when the log was closed meanwhile.
+    fn commit_at_last(&mut self, blocks: &[(usize, Arc<Block>)], sync: bool) -> Result<bool, Fatal> {
+        loop {
+            let why = match self.commit(blocks, sync) {
+                Ok(()) => return Ok(true),
+                Err(Failure::Fatal(fatal)) => return Err(fatal),
+                Err(Failure::Full(why)) => {
+                    self.shared.queue.refuse(Some(why.clone()));
+                    self.looked = Some(Instant::now());
+                    if self.reserve.release() {
+                        continue; // with the space that this set free
+                    }
+                    why
+                }
+                Err(Failure::Busy(why)) => why,
+            };
+            self.shared.stats.retried.fetch_add(1, Relaxed);
+            self.shared.queue.refuse(Some(why));
+            if !self.shared.queue.pause(RETRY) {
+                return Ok(false);
+            }
+        }
+    }
+    fn commit(&mut self, blocks: &[(usize, Arc<Block>)], sync: bool) -> Result<(), Failure> {
+        self.set_sync(sync)?;
+        let begun = Instant::now();
+        let mut newest_ms = self.newest_ms.clone();
+        let tx = self.db.transaction_with_behavior(Immediate)?;
+        if file::data_version(&tx)? != self.version {
+            return Err(Failure::Fatal(Fatal::Fenced));
+        }
+        for (at, block) in blocks {
+            if let (Some(place), Some(newest)) = (self.shared.places.get(*at), newest_ms.get_mut(*at)) {
+                *newest = newest_time_ms(block).max(*newest);
+                file::insert(&tx, &place.table, block, *newest)?;
+            }
+        }
+        tx.commit()?;
+        self.newest_ms = newest_ms;
+        let stats = &self.shared.stats;
+        stats.commits.fetch_add(1, Relaxed);
+        stats.wal_pages.store(self.pages.load(SeqCst), Relaxed);
+        if sync {
+            stats.syncs.fetch_add(1, Relaxed);
+            (self.shared.options.synced)(begun.elapsed());
+        }
+        Ok(())
+    }
+    /// Switches whether commits are synced.
+    fn set_sync(&mut self, sync: bool) -> Result<(), Failure> {
+        if sync != self.full {
+            self.db.execute_batch(if sync { "PRAGMA synchronous=FULL" } else { "PRAGMA synchronous=NORMAL" })?;
+            self.full = sync;
+        }
+        Ok(())
+    }
+    /// Shows blocks to readers, in the order of places: see `layout` why.
+    fn publish(&self, blocks: Vec<(usize, Arc<Block>)>) {
+        let share = self.shared.options.tail_bytes / self.shared.places.len().max(1);
+        for (at, block) in blocks {
+            if let Some(place) = self.shared.places.get(at) {
+                let end = block.end();
+                locked(&place.tail).push(block, share);
+                place.end.store(end, Release);
+            }
+        }
+    }
+    /// One step of a trim, in a transaction of its own that needs no sync: what comes back is trimmed again.
+    fn trim(&mut self, at: usize, offset: u64) -> Result<bool, Failure> {
+        self.set_sync(false)?;
+        let shared = self.shared.clone();
+        let Some(place) = shared.places.get(at) else { return Ok(false) };
+        let tx = self.db.transaction_with_behavior(Immediate)?;
+        if file::data_version(&tx)? != self.version {
+            return Err(Failure::Fatal(Fatal::Fenced));
+        }
+        let (deleted, start) = trim::delete(&tx, &place.table, offset)?;
+        tx.commit()?;
+        shared.stats.trimmed_blocks.fetch_add(deleted as u64, Relaxed);
+        place.start.store(start.max(place.start.load(Acquire)), Release);
+        locked(&place.tail).trim(start);
+        Ok(deleted == trim::STEP_BLOCKS)
+    }
+    /// Copies the WAL into the database when it is long. Readers do not hinder it but for the moment of a query.
+    fn copy_back(&mut self) -> Result<(), Fatal> {
+        let pages = self.pages.load(SeqCst);
+        if pages < WAL_PAGES {
+            self.pages_max = WAL_PAGES;
+        }
+        if pages < self.pages_max {
+            return Ok(());
+        }
+        self.pages_max = pages + WAL_PAGES_STEP;
+        match self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(Failure::from) {
+            Err(Failure::Fatal(fatal)) => Err(fatal),
+            // No space or a lock in the way: the WAL stays as it is, and the next try comes later.
+            _ => Ok(()),
+        }
+    }
+}

@@ -1,0 +1,288 @@
+//! Persist: reads `events.scored`, `events.rejected`, `alerts` and `labels` and writes the store, on a thread of its own.
+//!
+//! [`gather`] takes the next batch from the log, [`decode`] makes rows of records, [`write`] puts rows and positions into one
+//! transaction. Promise: every record is in the store exactly once, whatever is killed when, as the positions move with
+//! the rows by compare-and-set; who finds them moved by somebody else is fenced and stops. A store that is slow or locked
+//! delays only this thread: it tries again, ever more slowly, and counts it.
+//!
+//! Deliberately absent: scoring, sending, what people ask.
+
+pub mod decode;
+pub mod gather;
+mod write;
+
+use crate::store::{Store, positions::Position};
+use crate::telemetry::{Metrics, names};
+use gather::{Batch, Source};
+use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
+use pulse_dataflows::ports::{EventLog, LogError, Partition, Topic};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+/// Name of this reader in `reader_positions`.
+pub const READER: &str = "persist";
+/// Topics that are read, in the order in which a batch takes them: an alert comes behind its event.
+pub const TOPICS: [Topic; 4] = [Topic::Scored, Topic::Rejected, Topic::Alerts, Topic::Labels];
+/// After a batch that emptied the log: lets records gather, so that a trickle does not cost a transaction each.
+const LINGER: Duration = Duration::from_millis(20);
+/// Looks at the log even when nobody has called: a wake-up may come from another process, and then it does not come.
+const IDLE: Duration = Duration::from_millis(500);
+/// First and longest pause after a failure.
+const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
+
+/// What may be set.
+#[derive(Clone, Debug)]
+pub struct Options {
+    /// Currency of amounts that name none.
+    pub currency: String,
+}
+impl Default for Options {
+    fn default() -> Self {
+        Options { currency: "EUR".into() }
+    }
+}
+
+/// Why persist stopped, or paused.
+#[derive(Debug, thiserror::Error)]
+pub enum PersistError {
+    /// Another persist has moved the positions.
+    #[error("another process has taken over as the reader `{READER}`: this one stops")]
+    Fenced,
+    /// The store does not answer.
+    #[error("store: {0}")]
+    Store(#[from] rusqlite::Error),
+    /// The log does not answer.
+    #[error("log: {0}")]
+    Log(#[from] LogError),
+}
+
+/// Counters of this part.
+#[derive(Clone, Default)]
+struct Counters {
+    lag: Gauge,
+    records: Counter,
+    repeats: Counter,
+    retries: Counter,
+    lost: Counter,
+}
+impl Counters {
+    fn register(metrics: &Metrics) -> Counters {
+        let counters = Counters::default();
+        let mut registry = metrics.lock().unwrap_or_else(PoisonError::into_inner);
+        registry.register(names::PERSIST_LAG, "Records behind the end of the topics", counters.lag.clone());
+        registry.register(names::PERSIST_RECORDS, "Records written to the store", counters.records.clone());
+        registry.register(names::PERSIST_REPEATS, "Records left out as repeats", counters.repeats.clone());
+        registry.register(names::PERSIST_RETRIES, "Batches tried again", counters.retries.clone());
+        registry.register(names::PERSIST_LOST, "Records trimmed before they were read", counters.lost.clone());
+        counters
+    }
+}
+
+/// One step of persist after another. [`Persist`] runs it on a thread; tests run it by hand.
+pub struct Worker {
+    log: Arc<dyn EventLog>,
+    store: Arc<Store>,
+    source: Source,
+    counters: Counters,
+}
+
+impl Worker {
+    /// Starts where the store says.
+    pub fn open(
+        log: Arc<dyn EventLog>,
+        store: Arc<Store>,
+        options: &Options,
+        metrics: &Metrics,
+    ) -> Result<Worker, PersistError> {
+        let mut partitions = vec![];
+        for topic in TOPICS {
+            for number in 0..log.partitions(topic) {
+                partitions.push(Partition { topic, number });
+            }
+        }
+        let positions = store.write(|tx| {
+            partitions.iter().map(|p| Ok((*p, crate::store::positions::load(tx, READER, *p)?))).collect()
+        })?;
+        let source = Source::new(log.reader(), positions, options.currency.clone());
+        Ok(Worker { log, store, source, counters: Counters::register(metrics) })
+    }
+
+    /// Takes and writes one batch; the number of records it moved on by. An error leaves everything as it was.
+    pub fn step(&mut self) -> Result<usize, PersistError> {
+        let batch: Batch = self.source.gather(&*self.log)?;
+        if batch.moves.is_empty() {
+            self.counters.lag.set(0);
+            return Ok(0);
+        }
+        let repeats = write::write(&self.store, &batch)?;
+        self.source.moved(&batch.moves);
+        self.counters.records.inc_by((batch.taken - batch.repeats) as u64 - repeats);
+        self.counters.repeats.inc_by(batch.repeats as u64 + repeats);
+        self.counters.lost.inc_by(batch.lost);
+        self.counters.lag.set(self.lag() as i64);
+        Ok(batch.taken + batch.lost as usize)
+    }
+
+    /// Records that are in the log and not taken up.
+    pub fn lag(&self) -> u64 {
+        self.source.positions().iter().map(|(p, at)| self.log.end(*p).saturating_sub(at.next)).sum()
+    }
+
+    /// Retention must not pass these: the next offset of each topic, and in `events.raw` what scored events are joined with.
+    pub fn positions(&self) -> Vec<(Partition, u64)> {
+        needs(self.source.positions())
+    }
+}
+
+/// Positions, and those in `events.raw` that follow from them.
+fn needs(positions: &[(Partition, Position)]) -> Vec<(Partition, u64)> {
+    let mut all: Vec<(Partition, u64)> = positions.iter().map(|(p, at)| (*p, at.next)).collect();
+    for (p, at) in positions.iter().filter(|(p, _)| p.topic == Topic::Scored) {
+        all.push((Partition { topic: Topic::Raw, number: p.number }, at.cause.map_or(0, |(offset, _)| offset + 1)));
+    }
+    all
+}
+
+/// Wakes the thread.
+#[derive(Default)]
+struct Signal {
+    called: Mutex<bool>,
+    bell: Condvar,
+}
+impl Signal {
+    fn call(&self) {
+        *self.called.lock().unwrap_or_else(PoisonError::into_inner) = true;
+        self.bell.notify_one();
+    }
+    /// Waits until called, at most so long.
+    fn wait(&self, longest: Duration) {
+        let called = self.called.lock().unwrap_or_else(PoisonError::into_inner);
+        let (mut called, _) =
+            self.bell.wait_timeout_while(called, longest, |called| !*called).unwrap_or_else(PoisonError::into_inner);
+        *called = false;
+    }
+}
+
+/// What the thread tells the others.
+#[derive(Default)]
+struct Shared {
+    signal: Signal,
+    stop: AtomicBool,
+    positions: Mutex<Vec<(Partition, u64)>>,
+    lag: std::sync::atomic::AtomicU64,
+}
+
+impl Shared {
+    /// Waits, whoever calls, but not when told to stop.
+    fn pause(&self, pause: Duration) {
+        let end = std::time::Instant::now() + pause;
+        while !self.stop.load(Ordering::Acquire) {
+            let left = end.saturating_duration_since(std::time::Instant::now());
+            if left.is_zero() {
+                return;
+            }
+            self.signal.wait(left);
+        }
+    }
+}
+
+/// The running reader. Dropping it stops the thread after the batch in hand.
+pub struct Persist {
+    shared: Arc<Shared>,
+    thread: Option<JoinHandle<Result<(), PersistError>>>,
+}
+
+impl Persist {
+    /// Starts the thread.
+    pub fn start(
+        log: Arc<dyn EventLog>,
+        store: Arc<Store>,
+        options: &Options,
+        metrics: &Metrics,
+    ) -> Result<Persist, PersistError> {
+        let shared = Arc::new(Shared::default());
+        let mut worker = Worker::open(log.clone(), store, options, metrics)?;
+        *shared.positions.lock().unwrap_or_else(PoisonError::into_inner) = worker.positions();
+        let caller = shared.clone();
+        log.subscribe(&TOPICS, Box::new(move || caller.signal.call()));
+        let own = shared.clone();
+        let thread = std::thread::Builder::new()
+            .name("persist".into())
+            .spawn(move || run(&mut worker, &own))
+            .map_err(|error| LogError::Unavailable(format!("no thread: {error}")))?;
+        Ok(Persist { shared, thread: Some(thread) })
+    }
+
+    /// Records behind the end of the topics, as of the last batch.
+    pub fn lag(&self) -> u64 {
+        self.shared.lag.load(Ordering::Relaxed)
+    }
+
+    /// What retention must not pass: (partition, first offset still needed).
+    pub fn positions(&self) -> Vec<(Partition, u64)> {
+        self.shared.positions.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+
+    /// The first offset of `partition` that is still needed; `None`: it is not read here.
+    pub fn position(&self, partition: Partition) -> Option<u64> {
+        self.positions().into_iter().find(|(p, _)| *p == partition).map(|(_, next)| next)
+    }
+
+    /// Has the thread ended (fenced)?
+    pub fn stopped(&self) -> bool {
+        self.thread.as_ref().is_none_or(JoinHandle::is_finished)
+    }
+
+    /// Stops after everything that is in the log now was taken up or the store refused; why it had stopped, if it had.
+    pub fn stop(mut self) -> Result<(), PersistError> {
+        self.halt().unwrap_or(Ok(()))
+    }
+
+    fn halt(&mut self) -> Option<Result<(), PersistError>> {
+        self.shared.stop.store(true, Ordering::Release);
+        self.shared.signal.call();
+        let ended = self.thread.take()?.join();
+        Some(ended.unwrap_or_else(|_| Err(LogError::Unavailable("persist panicked".into()).into())))
+    }
+}
+impl Drop for Persist {
+    fn drop(&mut self) {
+        let _ = self.halt(); // whoever wants the reason calls `stop`
+    }
+}
+
+/// The thread: batch after batch until told to stop or fenced.
+fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PersistError> {
+    let mut pause = BACKOFF.0;
+    loop {
+        let stopping = shared.stop.load(Ordering::Acquire);
+        match worker.step() {
+            Ok(moved) => {
+                pause = BACKOFF.0;
+                *shared.positions.lock().unwrap_or_else(PoisonError::into_inner) = worker.positions();
+                shared.lag.store(worker.lag(), Ordering::Relaxed);
+                if moved == 0 && stopping {
+                    return Ok(());
+                }
+                if moved == 0 {
+                    shared.signal.wait(IDLE);
+                } else if moved < gather::BATCH && !stopping {
+                    std::thread::sleep(LINGER);
+                }
+            }
+            Err(PersistError::Fenced) => {
+                tracing::error!("another process reads as `{READER}`: persist stops");
+                return Err(PersistError::Fenced);
+            }
+            Err(error) if stopping => return Err(error),
+            Err(error) => {
+                worker.counters.retries.inc();
+                tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "persist tries again");
+                shared.pause(pause);
+                pause = (pause * 2).min(BACKOFF.1);
+            }
+        }
+    }
+}

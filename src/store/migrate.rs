@@ -1,0 +1,144 @@
+//! The schema: numbered SQL texts, each applied once, in order, in a transaction of its own, and recorded with its checksum.
+//!
+//! Forward only. A store that knows a migration which this program does not is refused: an older program must not write
+//! into a newer schema. So is one whose applied text was changed afterwards.
+
+use super::dialect::Dialect;
+use rusqlite::{Connection, TransactionBehavior};
+
+/// All migrations in order: name (number first) and text.
+pub const MIGRATIONS: &[(&str, &str)] = &[
+    ("0001_access", include_str!("../../migrations/0001_access.sql")),
+    ("0002_store", include_str!("../../migrations/0002_store.sql")),
+    ("0003_deliver", include_str!("../../migrations/0003_deliver.sql")),
+];
+
+/// Why a store cannot be opened.
+#[derive(Debug, thiserror::Error)]
+pub enum OpenError {
+    /// The schema is newer than the program.
+    #[error("the store has the migration {0}, which this version of the program does not know: use a newer version")]
+    Newer(String),
+    /// A text was edited after it had been applied.
+    #[error("the migration {0} was applied with another text: the program and the store do not belong together")]
+    Changed(String),
+    /// One migration failed; the store is as before it.
+    #[error("the migration {name} failed: {error}")]
+    Failed {
+        /// Which.
+        name: String,
+        /// Why.
+        error: rusqlite::Error,
+    },
+    /// SQLite's own.
+    #[error("the store cannot be opened: {0}")]
+    Sqlite(#[from] rusqlite::Error),
+}
+
+/// One line of `pulse migrate`.
+#[derive(Clone, Debug, PartialEq, Eq, serde::Serialize)]
+pub struct Status {
+    /// Number and name.
+    pub name: String,
+    /// When it was applied; `None`: not yet.
+    pub applied_ms: Option<i64>,
+}
+
+/// First 16 hexadecimal digits of the text's hash.
+fn checksum(text: &str) -> String {
+    format!("{:016x}", xxhash_rust::xxh3::xxh3_64(text.as_bytes()))
+}
+
+/// What is applied: name, checksum, time.
+fn applied(db: &Connection) -> rusqlite::Result<Vec<(String, String, i64)>> {
+    db.execute_batch(
+        "CREATE TABLE IF NOT EXISTS schema_migrations(name TEXT PRIMARY KEY, checksum TEXT NOT NULL, applied_ms BIGINT NOT NULL)",
+    )?;
+    let mut statement = db.prepare("SELECT name, checksum, applied_ms FROM schema_migrations ORDER BY name")?;
+    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
+    rows.collect()
+}
+
+/// Refuses a store that is ahead of `migrations`, or whose texts differ.
+fn check(done: &[(String, String, i64)], migrations: &[(&str, &str)]) -> Result<(), OpenError> {
+    for (name, sum, _) in done {
+        match migrations.iter().find(|(known, _)| known == name) {
+            None => return Err(OpenError::Newer(name.clone())),
+            Some((_, text)) if checksum(text) != *sum => return Err(OpenError::Changed(name.clone())),
+            Some(_) => {}
+        }
+    }
+    Ok(())
+}
+
+/// What is applied and what is not. Changes nothing.
+pub fn status(db: &Connection) -> Result<Vec<Status>, OpenError> {
+    let done = applied(db)?;
+    check(&done, MIGRATIONS)?;
+    let time = |name: &str| done.iter().find(|(known, ..)| known == name).map(|(.., time)| *time);
+    Ok(MIGRATIONS.iter().map(|(name, _)| Status { name: (*name).into(), applied_ms: time(name) }).collect())
+}
+
+/// Applies what is missing; the names of what was applied.
+pub fn run(db: &mut Connection, now_ms: i64) -> Result<Vec<String>, OpenError> {
+    apply(db, MIGRATIONS, now_ms)
+}
+
+fn apply(db: &mut Connection, migrations: &[(&str, &str)], now_ms: i64) -> Result<Vec<String>, OpenError> {
+    let mut new = vec![];
+    for (name, text) in migrations {
+        // Immediate, and looked at again inside: two processes may start at once.
+        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
+        let done = applied(&tx)?;
+        check(&done, migrations)?;
+        if done.iter().any(|(known, ..)| known == name) {
+            continue;
+        }
+        tx.execute_batch(&Dialect::Sqlite.sql(text))
+            .map_err(|error| OpenError::Failed { name: (*name).into(), error })?;
+        tx.execute("INSERT INTO schema_migrations VALUES (?1, ?2, ?3)", (name, checksum(text), now_ms))?;
+        tx.commit()?;
+        new.push((*name).into());
+    }
+    Ok(new)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const A: (&str, &str) = ("0001_a", "CREATE TABLE a(x BIGINT)");
+    const B: (&str, &str) = ("0002_b", "CREATE TABLE b(x BIGINT); INSERT INTO b VALUES (1)");
+
+    #[test]
+    fn each_is_applied_once_and_in_order() {
+        let mut db = Connection::open_in_memory().unwrap();
+        assert_eq!(apply(&mut db, &[A], 1).unwrap(), ["0001_a"]);
+        assert_eq!(apply(&mut db, &[A, B], 2).unwrap(), ["0002_b"]);
+        assert!(apply(&mut db, &[A, B], 3).unwrap().is_empty());
+        assert_eq!(db.query_row("SELECT count(*) FROM b", [], |r| r.get::<_, i64>(0)).unwrap(), 1);
+    }
+
+    #[test]
+    fn a_newer_store_and_a_changed_text_are_refused() {
+        let mut db = Connection::open_in_memory().unwrap();
+        apply(&mut db, &[A, B], 1).unwrap();
+        assert!(matches!(apply(&mut db, &[A], 2), Err(OpenError::Newer(name)) if name == "0002_b"));
+        let changed = ("0002_b", "CREATE TABLE b(y BIGINT)");
+        assert!(matches!(apply(&mut db, &[A, changed], 2), Err(OpenError::Changed(name)) if name == "0002_b"));
+    }
+
+    #[test]
+    fn a_failing_migration_leaves_nothing_behind() {
+        let mut db = Connection::open_in_memory().unwrap();
+        let bad = ("0002_bad", "CREATE TABLE c(x BIGINT); INSERT INTO nowhere VALUES (1)");
+        assert!(matches!(apply(&mut db, &[A, bad], 1), Err(OpenError::Failed { name, .. }) if name == "0002_bad"));
+        assert!(db.prepare("SELECT * FROM c").is_err());
+        assert_eq!(apply(&mut db, &[A, B], 2).unwrap(), ["0002_b"]);
+    }
+
+    #[test]
+    fn the_names_are_numbered_upwards() {
+        assert!(MIGRATIONS.windows(2).all(|pair| pair[0].0 < pair[1].0));
+    }
+}

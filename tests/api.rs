@@ -1,0 +1,8 @@
+//! Store, persist and the query API, over real HTTP where a client would use it.
+
+#[path = "api/persist.rs"]
+mod persist;
+#[path = "api/records.rs"]
+mod records;
+#[path = "api/store.rs"]
+mod store;

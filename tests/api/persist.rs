@@ -1,0 +1,194 @@
+//! Persist: once each, whatever happens in between.
+
+use crate::records::*;
+use pulse::log::MemoryLog;
+use pulse::persist::{Options, Persist, PersistError, Worker};
+use pulse::store::Store;
+use pulse::store::query::{Span, alerts, events, incidents, labels, rejects, series};
+use pulse::telemetry::Metrics;
+use pulse_dataflows::ports::{EventLog, Topic, partition};
+use serde_json::json;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+fn store(dir: &tempfile::TempDir) -> Arc<Store> {
+    Arc::new(Store::open(&dir.path().join("pulse.db")).unwrap())
+}
+
+fn worker(log: &Arc<MemoryLog>, store: &Arc<Store>) -> Worker {
+    Worker::open(log.clone(), store.clone(), &Options::default(), &Metrics::default()).unwrap()
+}
+
+fn count(store: &Store, table: &str) -> i64 {
+    store.read(|db| db.query_row(&format!("SELECT count(*) FROM {table}"), [], |row| row.get(0))).unwrap()
+}
+
+fn page(limit: usize) -> Span {
+    Span { limit, ..Span::default() }
+}
+
+#[test]
+fn an_event_is_joined_with_its_raw_record_and_keeps_its_bytes() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
+    let store = store(&dir);
+    let (raw, score) = (native("o-1", T0), scored("o-1", T0, 0.526));
+    event(&log, &raw, &score);
+    assert_eq!(worker(&log, &store).step().unwrap(), 1);
+    let rows = store.read(|db| events::by_id(db, "o-1", None)).unwrap();
+    assert_eq!(rows.len(), 1);
+    assert_eq!(rows[0].json, score.to_string());
+    assert_eq!(rows[0].raw.as_deref(), Some(raw.to_string().as_str()));
+    assert_eq!((rows[0].received_ms, rows[0].cause), (T0, (0, 0)));
+    let names = store.read(|db| events::entities(db, &rows[0])).unwrap();
+    assert_eq!(names, ["card:fp_1", "customer:c-42", "ip:203.0.113.9", "product:p-1", "terminal:t-1"]);
+    let columns = "SELECT amount_minor, currency, country, category FROM scored_events";
+    let get = |row: &rusqlite::Row| -> rusqlite::Result<(i64, String, String, String)> {
+        Ok((row.get(0)?, row.get(1)?, row.get(2)?, row.get(3)?))
+    };
+    let found = store.read(|db| db.query_row(columns, [], get)).unwrap();
+    assert_eq!(found, (12_990, "EUR".into(), "DE".into(), "shoes".into()));
+}
+
+#[test]
+fn a_crash_between_batches_doubles_and_loses_nothing() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
+    for i in 0..5_000 {
+        event(&log, &native(&format!("o-{i}"), T0 + i), &scored(&format!("o-{i}"), T0 + i, 0.1));
+    }
+    let mut rounds = 0;
+    loop {
+        // A new process each time: what is known is what the store says.
+        let moved = worker(&log, &store(&dir)).step().unwrap();
+        if moved == 0 {
+            break;
+        }
+        rounds += 1;
+    }
+    let store = store(&dir);
+    assert_eq!((rounds, count(&store, "scored_events")), (3, 5_000));
+    let hours: i64 =
+        store.read(|db| db.query_row("SELECT sum(events) FROM event_hours", [], |row| row.get(0))).unwrap();
+    assert_eq!(hours, 5_000, "the counts move with the rows");
+}
+
+#[test]
+fn repeats_of_a_cause_are_dropped() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
+    let store = store(&dir);
+    for _ in 0..2 {
+        for i in 0..3u64 {
+            let id = format!("o-{i}");
+            put(&log, Topic::Scored, meta(T0, i, 0), scored(&id, T0, 0.7).to_string());
+            let data = alert(
+                "a-1",
+                if i == 0 { "anomaly.opened" } else { "anomaly.amended" },
+                &scored(&id, T0, 0.7),
+                i + 1,
+                T0,
+            );
+            put(&log, Topic::Alerts, meta(T0, i, 1), data.to_string());
+        }
+    }
+    let mut one = worker(&log, &store);
+    while one.step().unwrap() > 0 {}
+    assert_eq!(count(&store, "scored_events"), 3);
+    assert_eq!(count(&store, "alert_history"), 3);
+    let alert = store.read(|db| alerts::get(db, "a-1")).unwrap().unwrap();
+    assert_eq!((alert.count, alert.event_id.as_str()), (3, "o-2"), "an old record does not turn the state back");
+}
+
+#[test]
+fn the_second_reader_of_one_name_is_fenced() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
+    let store = store(&dir);
+    event(&log, &native("o-1", T0), &scored("o-1", T0, 0.1));
+    let (mut first, mut second) = (worker(&log, &store), worker(&log, &store));
+    assert_eq!(first.step().unwrap(), 1);
+    event(&log, &native("o-2", T0), &scored("o-2", T0, 0.1));
+    assert!(matches!(second.step(), Err(PersistError::Fenced)));
+    assert_eq!(count(&store, "scored_events"), 1, "a fenced reader writes nothing");
+    assert_eq!(first.step().unwrap(), 1);
+}
+
+#[test]
+fn alerts_incidents_labels_series_and_refusals_arrive() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
+    let store = store(&dir);
+    let score = scored("o-1", T0, 0.7);
+    put(&log, Topic::Alerts, meta(T0, 0, 1), alert("a-1", "anomaly.opened", &score, 1, T0).to_string());
+    let resolved = json!({"type": "anomaly.resolved", "timestamp": T0 + 9, "data": {"alert_id": "a-1", "count": 1}});
+    put(&log, Topic::Alerts, meta(T0, 7, 1), resolved.to_string());
+    put(&log, Topic::Alerts, meta(T0, 1, 2), incident("i-1", "incident.opened", T0).to_string());
+    put(&log, Topic::Alerts, meta(T0, 2, 2), incident("s-1", "silence.detected", T0 + 1).to_string());
+    put(
+        &log,
+        Topic::Alerts,
+        meta(T0, 3, 9),
+        json!({"type": "model.promoted", "timestamp": T0, "data": {}}).to_string(),
+    );
+    let points = json!({"type": "series.closed", "timestamp": T0, "data": {"bucket": "1m", "bucket_ms": T0,
+        "points": [{"metric": "orders", "dimensions": {}, "value": 50.0, "expected": [40.0, 60.0], "anomalous": false},
+                   {"metric": "orders", "dimensions": {"b": "2", "a": 1}, "value": 5.0, "expected": null, "anomalous": true}]}});
+    put(&log, Topic::Alerts, meta(T0, 4, 9), points.to_string());
+    let label = json!({"time": T0, "alert_id": "a-1", "verdict": "true_positive", "origin": "person", "by": "anna"});
+    put(&log, Topic::Labels, meta(T0, 0, 0), label.to_string());
+    let refusal = json!({"time": T0, "source": "web", "code": "invalid_json", "message": "no", "payload_hash": "ab",
+        "payload": "{\u{0}", "stage": "gateway", "partition": null, "offset": null});
+    put(&log, Topic::Rejected, meta(T0, 0, 0), refusal.to_string());
+    put(&log, Topic::Scored, meta(T0, 9, 0), b"\xff no JSON");
+    let mut one = worker(&log, &store);
+    while one.step().unwrap() > 0 {}
+    assert_eq!(one.lag(), 0);
+
+    let found = store.read(|db| alerts::get(db, "a-1")).unwrap().unwrap();
+    assert_eq!(
+        (found.status.as_str(), found.resolved_ms, found.severity.as_str()),
+        ("resolved", Some(T0 + 9), "warning")
+    );
+    assert_eq!((found.event_id.as_str(), found.entity.as_deref()), ("o-1", Some("customer:c-42")));
+    assert!(found.json.contains("\"event\""), "a record without the event does not wipe it");
+    assert_eq!(store.read(|db| alerts::history(db, "a-1")).unwrap().len(), 2);
+    let all = store.read(|db| incidents::list(db, &alerts::StateFilter::default(), &page(10))).unwrap().items;
+    assert_eq!(all.iter().map(|one| one.kind.as_str()).collect::<Vec<_>>(), ["silence", "incident"]);
+    assert_eq!((all[1].dimensions.as_str(), all[1].expected), ("app=ios,region=eu", Some((40.0, 60.0))));
+    assert_eq!(store.read(|db| labels::in_force(db, "alert:a-1")).unwrap().len(), 1);
+    let names = store.read(|db| series::names(db, T0)).unwrap();
+    assert_eq!(names, [("orders".to_owned(), String::new()), ("orders".to_owned(), "a=1,b=2".to_owned())]);
+    let refused = store.read(|db| rejects::list(db, None, &page(10))).unwrap().items;
+    let codes: Vec<&str> = refused.iter().map(|one| one.code.as_str()).collect();
+    assert!(codes.contains(&"invalid_json") && codes.contains(&"unreadable_record"), "{codes:?}");
+}
+
+#[test]
+fn a_locked_store_only_delays() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
+    let persist = Persist::start(log.clone(), store(&dir), &Options::default(), &Metrics::default()).unwrap();
+    let other = rusqlite::Connection::open(dir.path().join("pulse.db")).unwrap();
+    other.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let started = Instant::now();
+    for i in 0..100 {
+        event(&log, &native(&format!("o-{i}"), T0), &scored(&format!("o-{i}"), T0, 0.1));
+    }
+    assert!(started.elapsed() < Duration::from_secs(1), "appending does not wait for the store");
+    other.execute_batch("ROLLBACK").unwrap();
+    let end = Instant::now() + Duration::from_secs(20);
+    while persist.position(partition(Topic::Scored, 0)) != Some(100) {
+        assert!(Instant::now() < end, "persist did not come back");
+        std::thread::sleep(Duration::from_millis(5));
+    }
+    assert_eq!(persist.position(partition(Topic::Raw, 0)), Some(100));
+    persist.stop().unwrap();
+    assert_eq!(count(&store(&dir), "scored_events"), 100);
+}
+
+#[test]
+fn what_was_trimmed_is_passed_over_and_counted() {
+    let (dir, log) = (tempfile::tempdir().unwrap(), log());
+    for i in 0..10 {
+        put(&log, Topic::Scored, meta(T0, i, 0), scored(&format!("o-{i}"), T0, 0.1).to_string());
+    }
+    log.trim(partition(Topic::Scored, 0), 4).unwrap();
+    let store = store(&dir);
+    assert_eq!(worker(&log, &store).step().unwrap(), 10);
+    assert_eq!(count(&store, "scored_events"), 6);
+}

@@ -1,0 +1,224 @@
+//! The store: hostile text, paging, forgetting.
+
+use pulse::store::query::{Cursor, Span, events, labels, rejects, series};
+use pulse::store::rows::{self, AlertRow, LabelRow, RejectRow, ScoredRow, SeriesPoint};
+use pulse::store::{OpenError, Store};
+
+const HOSTILE: [&str; 9] = [
+    "'; DROP TABLE scored_events; --",
+    "\" OR 1=1 --",
+    "a\0b",
+    "$$; SELECT pg_sleep(9) $$",
+    "\\.\n",
+    "%_\\",
+    "<script>alert(1)</script>",
+    "\u{202E}\u{1F980}",
+    "$1 ?1 {id}",
+];
+
+fn open() -> (tempfile::TempDir, Store) {
+    let dir = tempfile::tempdir().unwrap();
+    let store = Store::open(&dir.path().join("pulse.db")).unwrap();
+    (dir, store)
+}
+
+fn scored(id: &str, time_ms: i64) -> ScoredRow {
+    ScoredRow {
+        event_id: id.into(),
+        source: "web".into(),
+        time_ms,
+        decision: "normal".into(),
+        json: "{}".into(),
+        entities: vec![("customer".into(), "c-1".into())],
+        ..ScoredRow::default()
+    }
+}
+
+#[test]
+fn hostile_text_comes_back_as_it_went_in() {
+    let (_dir, store) = open();
+    for (i, text) in HOSTILE.iter().enumerate() {
+        let row = ScoredRow {
+            event_id: text.to_string(),
+            source: text.to_string(),
+            event_type: text.to_string(),
+            decision: text.to_string(),
+            json: text.to_string(),
+            raw: Some(text.to_string()),
+            entities: vec![(text.to_string(), text.to_string())],
+            ..ScoredRow::default()
+        };
+        let label = LabelRow {
+            log_offset: i as u64,
+            target: text.to_string(),
+            verdict: text.to_string(),
+            ..LabelRow::default()
+        };
+        let refusal = RejectRow {
+            log: (0, i as u64),
+            code: text.to_string(),
+            payload: Some(text.to_string()),
+            ..RejectRow::default()
+        };
+        let point = SeriesPoint { metric: text.to_string(), dimensions: text.to_string(), ..SeriesPoint::default() };
+        store
+            .write(|tx| {
+                assert!(rows::add_scored(tx, &row)? && !rows::add_scored(tx, &row)?);
+                rows::add_label(tx, &label)?;
+                rows::add_reject(tx, &refusal)?;
+                rows::put_series_point(tx, &point)
+            })
+            .unwrap();
+        let filter = events::EventFilter {
+            decision: Some(text.to_string()),
+            event_type: Some(text.to_string()),
+            entity: Some((text.to_string(), text.to_string())),
+            min_score: Some(0.0),
+        };
+        let span = Span { limit: 10, cursor: Some(Cursor(9, text.to_string(), text.to_string())), ..Span::default() };
+        store
+            .read(|db| {
+                let found = events::by_id(db, text, Some(text))?;
+                assert_eq!((found.len(), found[0].json.as_str(), found[0].raw.as_deref()), (1, *text, Some(*text)));
+                assert_eq!(events::entities(db, &found[0])?, [format!("{text}:{text}")]);
+                assert_eq!(events::list(db, &filter, &span)?.items.len(), 1, "{text:?}");
+                assert_eq!(labels::in_force(db, text)?[0].verdict, *text);
+                let refused = rejects::list(db, Some(text), &span)?.items;
+                assert_eq!(refused[0].payload.as_deref(), Some(*text));
+                assert!(series::names(db, 0)?.contains(&(text.to_string(), text.to_string())));
+                Ok(())
+            })
+            .unwrap();
+    }
+}
+
+#[test]
+fn pages_are_complete_and_stable_while_rows_are_added() {
+    let (_dir, store) = open();
+    // Many of the same time, so that the key has to decide.
+    let add = |ids: std::ops::Range<i64>, time: fn(i64) -> i64| {
+        store.write(|tx| {
+            for i in ids {
+                rows::add_scored(tx, &scored(&format!("o-{i:05}"), time(i)))?;
+            }
+            Ok(())
+        })
+    };
+    add(0..1_000, |i| i / 100).unwrap();
+    for entity in [None, Some(("customer".to_owned(), "c-1".to_owned()))] {
+        let filter = events::EventFilter { entity, ..events::EventFilter::default() };
+        let mut seen: Vec<String> = vec![];
+        let mut span = Span { limit: 7, ..Span::default() };
+        let mut added = if filter.entity.is_some() { 20_000 } else { 10_000 };
+        loop {
+            let page = store.read(|db| events::list(db, &filter, &span)).unwrap();
+            seen.extend(page.items.into_iter().map(|event| event.event_id));
+            add(added..added + 3, |_| 1_000).unwrap(); // newer than all pages
+            added += 3;
+            match page.next {
+                Some(next) => span.cursor = Cursor::decode(&next),
+                None => break,
+            }
+        }
+        let first: Vec<&String> = seen.iter().filter(|id| id.as_str() < "o-01000").collect();
+        let mut sorted = first.clone();
+        sorted.sort();
+        sorted.dedup();
+        assert_eq!((first.len(), sorted.len()), (1_000, 1_000));
+    }
+}
+
+#[test]
+fn the_lists_use_their_indexes() {
+    let (_dir, store) = open();
+    let plan = |condition: &str| -> String {
+        let sql = format!(
+            "EXPLAIN QUERY PLAN SELECT json FROM scored_events e {condition} ORDER BY e.time_ms DESC, e.event_id DESC, e.source DESC"
+        );
+        store
+            .read(|db| {
+                let mut statement = db.prepare(&sql)?;
+                let lines = statement.query_map([], |row| row.get::<_, String>(3))?;
+                Ok(lines.collect::<rusqlite::Result<Vec<_>>>()?.join("; "))
+            })
+            .unwrap()
+    };
+    assert!(plan("WHERE (e.time_ms, e.event_id, e.source) < (5, 'a', 'b')").contains("scored_events_by_time"));
+    assert!(plan("WHERE e.decision = 'anomaly'").contains("scored_events_anomalies"));
+    assert!(plan("WHERE e.score >= 0.5 AND e.score >= 0.7").contains("scored_events_high"));
+    for condition in ["", "WHERE e.decision = 'anomaly'"] {
+        assert!(!plan(condition).contains("TEMP B-TREE"), "sorting: {}", plan(condition));
+    }
+}
+
+#[test]
+fn forgetting_takes_the_old_and_leaves_the_open() {
+    let (_dir, store) = open();
+    store
+        .write(|tx| {
+            for i in 0..2_500 {
+                rows::add_scored(tx, &scored(&format!("o-{i}"), i))?;
+            }
+            for (id, status) in [("a-open", "open"), ("a-done", "resolved")] {
+                rows::put_alert(tx, &AlertRow { alert_id: id.into(), time_ms: 5, status, ..AlertRow::default() })?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let mut steps = 0;
+    while store.forget_step(2_000).unwrap() > 0 {
+        steps += 1;
+    }
+    assert_eq!(steps, 2, "in chunks");
+    let count = |sql: &str| store.read(|db| db.query_row(sql, [], |row| row.get::<_, i64>(0))).unwrap();
+    assert_eq!(count("SELECT count(*) FROM scored_events"), 500);
+    assert_eq!(count("SELECT count(*) FROM event_entities"), 500);
+    assert_eq!(count("SELECT count(*) FROM alerts WHERE alert_id = 'a-open'"), 1);
+    assert_eq!(count("SELECT count(*) FROM alerts"), 1);
+}
+
+#[test]
+fn a_store_of_a_newer_version_is_refused() {
+    let (dir, store) = open();
+    store.write(|tx| tx.execute("INSERT INTO schema_migrations VALUES ('9999_later', 'x', 0)", [])).unwrap();
+    drop(store);
+    let again = Store::open(&dir.path().join("pulse.db"));
+    assert!(matches!(again.err(), Some(OpenError::Newer(name)) if name == "9999_later"));
+}
+
+#[test]
+fn a_week_before_stands_beside_each_point() {
+    let (_dir, store) = open();
+    let week = 7 * 86_400_000;
+    store
+        .write(|tx| {
+            for (bucket_ms, value) in [(week, 10.0), (week + 60_000, 20.0), (0, 1.0), (60_000, 3.0)] {
+                let expected = Some((value - 1.0, value + 1.0));
+                let anomalous = value == 20.0;
+                let metric = "orders".to_owned();
+                rows::put_series_point(
+                    tx,
+                    &SeriesPoint { metric, bucket_ms, value, expected, anomalous, ..SeriesPoint::default() },
+                )?;
+            }
+            Ok(())
+        })
+        .unwrap();
+    let query = series::SeriesQuery {
+        metric: "orders".into(),
+        dimensions: String::new(),
+        from_ms: week,
+        to_ms: week + 120_000,
+        step_ms: 120_000,
+    };
+    let points = store.read(|db| series::points(db, &query)).unwrap();
+    assert_eq!(points.len(), 1);
+    let expected = series::Point {
+        time_ms: week,
+        value: 15.0,
+        expected: Some((14.0, 16.0)),
+        anomalous: true,
+        last_week: Some(2.0),
+    };
+    assert_eq!(points[0], expected);
+}
