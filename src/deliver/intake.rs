@@ -46,7 +46,12 @@ pub(super) fn run(shared: Arc<Shared>, log: Arc<dyn EventLog>, wake: Receiver<()
     let mut rounds = 0u32;
     loop {
         let pause = match intake.take_up(&shared) {
-            Ok(0) => IDLE,
+            Ok(0) => {
+                if let Err(error) = shared.refresh_gauges() {
+                    tracing::warn!(%error, "the gauges of delivery could not be brought up to date");
+                }
+                IDLE
+            }
             Ok(_) => continue,
             Err(error) => {
                 tracing::error!(%error, "alerts cannot be taken up; trying again");

@@ -164,7 +164,7 @@ impl Shared {
         let done = tokio::task::spawn_blocking(move || store.write(f)).await;
         Ok(done.map_err(|e| DeliverError::Task(e.to_string()))??)
     }
-    /// Wakes lanes; brings their gauges up to date.
+    /// Wakes lanes.
     fn wake(&self, endpoints: impl IntoIterator<Item = String>) {
         let lanes = self.lanes.lock().unwrap_or_else(|e| e.into_inner());
         for id in endpoints {
@@ -191,6 +191,17 @@ impl Shared {
         let others: Vec<String> = endpoints.iter().filter(wants).map(|e| e.id.clone()).collect();
         self.raise_own(tx, &message, &others, now_ms)?;
         Ok(others)
+    }
+    /// Queue depth, dead letters and enabled of each endpoint.
+    fn refresh_gauges(&self) -> rusqlite::Result<()> {
+        let db = self.store.reader()?;
+        let counts = outbox::counts(&db)?;
+        let count = |id: &str, state: &str| counts.get(&(id.to_string(), state.to_string())).copied().unwrap_or(0);
+        for e in endpoint::all(&db)?.iter().filter(|e| e.deleted_ms.is_none()) {
+            let pending = count(&e.id, "pending") + count(&e.id, "sending");
+            self.metrics.endpoint(&e.id, pending, count(&e.id, "dead"), e.enabled());
+        }
+        Ok(())
     }
     /// Puts a message of our own into the outbox.
     fn raise_own(&self, tx: &Transaction, m: &Message, endpoints: &[String], now_ms: i64) -> rusqlite::Result<()> {
@@ -311,16 +322,9 @@ impl Deliver {
         self.shared.lanes.lock().unwrap_or_else(|e| e.into_inner()).values().for_each(|l| l.wake.notify_one());
     }
 
-    /// Brings the gauges up to date; called before metrics are shown.
+    /// Brings the gauges up to date; delivery does so itself every few seconds.
     pub fn refresh_metrics(&self) -> Result<(), DeliverError> {
-        let db = self.shared.store.reader()?;
-        let counts = outbox::counts(&db)?;
-        let count = |id: &str, state: &str| counts.get(&(id.to_string(), state.to_string())).copied().unwrap_or(0);
-        for e in endpoint::all(&db)?.iter().filter(|e| e.deleted_ms.is_none()) {
-            let pending = count(&e.id, "pending") + count(&e.id, "sending");
-            self.shared.metrics.endpoint(&e.id, pending, count(&e.id, "dead"), e.enabled());
-        }
-        Ok(())
+        Ok(self.shared.refresh_gauges()?)
     }
 
     /// Stops: no new attempt starts; those under way get their time-out to end. What is left is sent after the next

@@ -90,9 +90,11 @@ pub struct Received {
     pub id: String,
     /// `webhook-timestamp`.
     pub timestamp: String,
+    /// Path of the request.
+    pub path: String,
     /// Does a signature fit?
     pub valid: bool,
-    /// Was this id answered with 2xx before?
+    /// Was this id answered with 2xx before, on this path?
     pub repeat: bool,
     /// Type in the body.
     pub r#type: String,
@@ -211,6 +213,7 @@ async fn take(State(inner): State<Arc<Inner>>, request: Request) -> Response {
     let Ok(body) = to_bytes(body, MAX_BODY).await else { return StatusCode::PAYLOAD_TOO_LARGE.into_response() };
     let args = lock(&inner.args).clone();
     let mut message = read(&inner, &head.headers, &body);
+    message.path = head.uri.path().into();
     let fails = args.fail_rate > 0.0 && lock(&inner.random).random_bool(args.fail_rate);
     message.status = match (&args.redirect_to, message.valid) {
         _ if fails => 500,
@@ -219,10 +222,12 @@ async fn take(State(inner): State<Arc<Inner>>, request: Request) -> Response {
         (None, true) => args.status,
     };
     if (200..300).contains(&message.status) {
+        // Each path is a receiver of its own: one message may go to several.
+        let name = format!("{} {}", message.path, message.id);
         let mut accepted = lock(&inner.accepted);
-        message.repeat = accepted.contains(&message.id);
+        message.repeat = accepted.contains(&name);
         if accepted.len() < REMEMBERED {
-            accepted.insert(message.id.clone());
+            accepted.insert(name);
         }
     }
     let status = message.status;
@@ -242,6 +247,7 @@ fn read(inner: &Inner, headers: &HeaderMap, body: &Bytes) -> Received {
     Received {
         id: id.unwrap_or_default().into(),
         timestamp: timestamp.unwrap_or_default().into(),
+        path: String::new(),
         valid: verdict.is_ok(),
         repeat: false,
         r#type: value.get("type").and_then(|t| t.as_str()).unwrap_or_default().into(),
