@@ -54,6 +54,7 @@ struct Raw<'a> {
     device_id: Option<&'a RawValue>,
     ip: Option<&'a RawValue>,
     email_hash: Option<&'a RawValue>,
+    order_id: Option<&'a RawValue>,
     country: Option<String>,
     amount: Option<&'a RawValue>,
     currency: Option<String>,
@@ -64,6 +65,7 @@ struct Raw<'a> {
 #[derive(Deserialize)]
 struct Payment<'a> {
     #[serde(borrow)]
+    id: Option<&'a RawValue>,
     card: Option<&'a RawValue>,
 }
 #[derive(Deserialize)]
@@ -95,6 +97,12 @@ fn entities(raw: &Raw) -> Vec<(String, String)> {
     all.sort();
     all.dedup();
     all
+}
+
+/// Order and payment: no entities that keep state, but people ask by them and verdicts name them.
+fn references(raw: &Raw) -> Vec<(String, String)> {
+    let all = [("order", raw.order_id), ("payment", raw.payment.as_ref().and_then(|payment| payment.id))];
+    all.into_iter().filter_map(|(name, id)| Some((name.to_owned(), scalar(id?)?))).collect()
 }
 
 /// The entities of a native event as `name:id`; none when it cannot be read.
@@ -133,7 +141,7 @@ pub fn scored(value: &[u8], meta: Meta, raw: Option<(Meta, &[u8])>, currency: &s
         category: native.items.iter().flatten().find_map(|item| item.category.clone()),
         json: json.to_owned(),
         raw: raw_text.map(str::to_owned),
-        entities: entities(&native),
+        entities: entities(&native).into_iter().chain(references(&native)).collect(),
     })
 }
 

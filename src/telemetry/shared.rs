@@ -2,12 +2,14 @@
 //!
 //! No caller's words become labels: routes are patterns, methods and stages are fixed sets.
 
+use super::latency::Latency;
 use super::{Metrics, names};
 use axum::http::Method;
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::family::Family;
 use prometheus_client::metrics::histogram::Histogram;
 use std::borrow::Cow;
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Steps of an event's way; the label `stage`.
@@ -52,6 +54,8 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 pub struct Shared {
     stages: Histograms<StageLabel>,
     http: Histograms<HttpLabels>,
+    /// The same stages as exact histograms.
+    pub latency: Arc<Latency>,
 }
 
 impl Shared {
@@ -60,6 +64,7 @@ impl Shared {
         let shared = Shared {
             stages: Family::new_with_constructor(histogram as fn() -> Histogram),
             http: Family::new_with_constructor(histogram as fn() -> Histogram),
+            latency: Arc::default(),
         };
         let mut registry = metrics.lock().unwrap_or_else(|e| e.into_inner());
         registry.register(names::STAGE_DURATION, "Time spent in a stage", shared.stages.clone());
@@ -69,6 +74,7 @@ impl Shared {
     /// One passage of a stage.
     pub fn observe_stage(&self, stage: Stage, took: Duration) {
         self.stages.get_or_create(&StageLabel { stage: stage.name() }).observe(took.as_secs_f64());
+        self.latency.record(stage.name(), took);
     }
     /// One answered request. `route` is the pattern, never the path.
     pub fn observe_http(&self, route: &str, method: &Method, status: u16, took: Duration) {

@@ -39,3 +39,8 @@ pub fn in_force(db: &Connection, target: &str) -> Result<Vec<Verdict>> {
     })?;
     rows.collect()
 }
+
+/// The target of a verdict on an event.
+pub fn event_target(source: &str, event_id: &str) -> String {
+    format!("event:{source}/{event_id}")
+}

@@ -1,0 +1,333 @@
+//! The audit: compares sets of (source, id), not counters.
+//!
+//! `events.raw` = scored + duplicate + rejected + quarantined + heartbeats + in flight; what is scored in the log is in the
+//! store as far as persist has read; every alert of the log is in the store. Ids are compared as 128-bit hashes, in passes
+//! over a part of them at a time, so that memory stays bounded whatever the log holds.
+//! Deliberately absent: deliveries (their own sums), repairing.
+
+use crate::gateway::rejects::GATEWAY_KIND;
+use crate::persist::READER;
+use crate::store::positions;
+use crate::store::{self, Store};
+use pulse_dataflows::ports::{EventLog, LogError, LogReader, Partition, Topic};
+use serde::Deserialize;
+use std::collections::BTreeMap;
+use xxhash_rust::xxh3::xxh3_128;
+
+/// Ids in memory in one pass: 17 bytes each, three sets.
+const PASS: u64 = 4_000_000;
+/// Ids that are named in the report.
+const NAMED: usize = 20;
+
+/// Why there is no report.
+#[derive(Debug, thiserror::Error)]
+pub enum AuditError {
+    /// The log does not answer.
+    #[error("log: {0}")]
+    Log(#[from] LogError),
+    /// The store does not answer.
+    #[error("store: {0}")]
+    Store(#[from] rusqlite::Error),
+}
+
+/// The sums. Records and ids of the log as far as it is kept.
+#[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
+pub struct AuditReport {
+    /// Records in `events.raw`.
+    pub raw: u64,
+    /// Different ids in it.
+    pub raw_ids: u64,
+    /// Ids that are scored.
+    pub scored: u64,
+    /// Records whose id came before.
+    pub duplicate: u64,
+    /// Ids that were rejected behind the gateway.
+    pub rejected: u64,
+    /// Ids that were quarantined.
+    pub quarantined: u64,
+    /// Ids of heartbeats.
+    pub heartbeats: u64,
+    /// Ids that have not come out yet.
+    pub in_flight: u64,
+    /// Ids that should have come out and have not.
+    pub missing: u64,
+    /// Ids that came out and never went in.
+    pub invented: u64,
+    /// Scored ids that persist has passed and the store does not have.
+    pub missing_in_store: u64,
+    /// Scored records that persist has not read yet.
+    pub persist_lag: u64,
+    /// Alerts in the log, as far as persist has read.
+    pub alerts: u64,
+    /// Of them not in the store.
+    pub alerts_missing_in_store: u64,
+    /// Some of the ids that do not agree, `source/id`.
+    pub examples: Vec<String>,
+    /// Does everything agree?
+    pub agrees: bool,
+}
+
+#[derive(Deserialize)]
+struct Identity {
+    id: Option<String>,
+    source: Option<String>,
+    #[serde(rename = "type")]
+    event_type: Option<String>,
+}
+impl Identity {
+    fn of(value: &[u8]) -> Option<(String, String, bool)> {
+        let identity: Identity = serde_json::from_slice(value).ok()?;
+        let source = identity.source.unwrap_or_else(|| "default".into());
+        Some((source, identity.id?, identity.event_type.as_deref() == Some("heartbeat")))
+    }
+}
+
+fn hash(source: &str, id: &str) -> u128 {
+    xxh3_128(format!("{}:{source}{id}", source.len()).as_bytes())
+}
+
+/// What became of a raw record. The best of an id's records counts, in this order.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+enum Fate {
+    Heartbeat,
+    Rejected,
+    Quarantined,
+    InFlight,
+    Expected,
+}
+
+/// Ends of the partitions that one audit looks at, and what came out otherwise than scored.
+struct View<'a> {
+    log: &'a dyn EventLog,
+    ends: BTreeMap<Partition, u64>,
+    /// (partition, offset) in `events.raw` of what was rejected; `true`: quarantined.
+    refused: BTreeMap<(u16, u64), bool>,
+    /// Behind the last cause that came out, by partition of `events.raw`.
+    done: BTreeMap<u16, u64>,
+}
+
+impl<'a> View<'a> {
+    /// Outputs first: what comes out meanwhile is not looked at, so that nothing seems invented.
+    fn new(log: &'a dyn EventLog) -> Result<View<'a>, LogError> {
+        let mut ends = BTreeMap::new();
+        for topic in [Topic::Scored, Topic::Rejected, Topic::Alerts, Topic::Raw] {
+            for number in 0..log.partitions(topic) {
+                let partition = Partition { topic, number };
+                ends.insert(partition, log.end(partition));
+            }
+        }
+        let mut view = View { log, ends, refused: BTreeMap::new(), done: BTreeMap::new() };
+        let (mut refused, mut done) = (BTreeMap::new(), BTreeMap::new());
+        view.each(Topic::Rejected, &mut |_, meta, value| {
+            if meta.cause.kind != GATEWAY_KIND {
+                #[derive(Deserialize)]
+                struct Code {
+                    code: String,
+                }
+                let code = serde_json::from_slice(value).map_or(String::new(), |Code { code }| code);
+                refused.insert((meta.cause.partition, meta.cause.offset), code == "quarantined");
+                let end: &mut u64 = done.entry(meta.cause.partition).or_default();
+                *end = (*end).max(meta.cause.offset + 1);
+            }
+        })?;
+        view.each(Topic::Scored, &mut |_, meta, _| {
+            let end = done.entry(meta.cause.partition).or_default();
+            *end = (*end).max(meta.cause.offset + 1);
+        })?;
+        (view.refused, view.done) = (refused, done);
+        Ok(view)
+    }
+
+    /// Every record of a topic as far as the view goes.
+    fn each(
+        &self,
+        topic: Topic,
+        f: &mut dyn FnMut((u16, u64), pulse_dataflows::ports::Meta, &[u8]),
+    ) -> Result<(), LogError> {
+        let mut reader: Box<dyn LogReader> = self.log.reader();
+        for (partition, end) in self.ends.iter().filter(|(partition, _)| partition.topic == topic) {
+            let mut from = self.log.start(*partition);
+            while from < *end {
+                let place = partition.number;
+                let done =
+                    reader.each(*partition, from, *end, &mut |offset, meta, value| f((place, offset), meta, value));
+                match done {
+                    Err(LogError::Trimmed(start)) if start > from => from = start, // trimmed while it was read
+                    Err(error) => return Err(error),
+                    Ok(at) if at == from => break,
+                    Ok(at) => from = at,
+                }
+            }
+        }
+        Ok(())
+    }
+
+    fn fate(&self, place: (u16, u64), heartbeat: bool) -> Fate {
+        match self.refused.get(&place) {
+            _ if heartbeat => Fate::Heartbeat,
+            Some(true) => Fate::Quarantined,
+            Some(false) => Fate::Rejected,
+            None if place.1 >= self.done.get(&place.0).copied().unwrap_or(0) => Fate::InFlight,
+            None => Fate::Expected,
+        }
+    }
+}
+
+/// Compares log and store.
+pub fn audit(log: &dyn EventLog, store: &Store) -> Result<AuditReport, AuditError> {
+    let view = View::new(log)?;
+    let mut report = AuditReport::default();
+    let size = |topic| -> u64 {
+        let of = view.ends.iter().filter(|(partition, _)| partition.topic == topic);
+        of.map(|(partition, end)| end.saturating_sub(log.start(*partition))).sum()
+    };
+    let mut read = BTreeMap::new();
+    for partition in view.ends.keys() {
+        let next = store.read(|db| positions::get(db, READER, *partition))?.next;
+        read.insert(*partition, next);
+    }
+    let passes = u128::from(size(Topic::Raw).max(size(Topic::Scored)) / PASS + 1);
+    for pass in 0..passes {
+        events(&view, store, &read, &|hash| hash % passes == pass, &mut report)?;
+    }
+    alerts(&view, store, &read, &mut report)?;
+    report.agrees = report.missing + report.invented + report.missing_in_store + report.alerts_missing_in_store == 0;
+    Ok(report)
+}
+
+fn name(report: &mut AuditReport, what: &str, of: (&str, &str)) {
+    if report.examples.len() < NAMED {
+        report.examples.push(format!("{what}: {}/{}", of.0, of.1));
+    }
+}
+
+/// One pass over the events whose hash is `mine`.
+fn events(
+    view: &View,
+    store: &Store,
+    read: &BTreeMap<Partition, u64>,
+    mine: &dyn Fn(u128) -> bool,
+    report: &mut AuditReport,
+) -> Result<(), AuditError> {
+    let mut raw: BTreeMap<u128, Fate> = BTreeMap::new();
+    let mut records = 0;
+    view.each(Topic::Raw, &mut |place, _, value| {
+        let Some((source, id, heartbeat)) = Identity::of(value) else {
+            // Not an event: it has a fate, but no id to compare by; its place stands for it.
+            let hash = hash("\0", &format!("{}/{}", place.0, place.1));
+            if mine(hash) {
+                records += 1;
+                raw.insert(hash, view.fate(place, false));
+            }
+            return;
+        };
+        let hash = hash(&source, &id);
+        if mine(hash) {
+            records += 1;
+            let fate = view.fate(place, heartbeat);
+            raw.entry(hash).and_modify(|known| *known = (*known).min(fate)).or_insert(fate);
+        }
+    })?;
+    let mut kept: BTreeMap<u128, ()> = BTreeMap::new();
+    let all = store.reader()?; // no time limit: this one may take long
+    let mut statement = all.prepare("SELECT source, event_id FROM scored_events")?;
+    let mut rows = statement.query([])?;
+    while let Some(row) = rows.next()? {
+        let (source, id): (String, String) = (row.get(0)?, row.get(1)?);
+        let hash = hash(&source, &id);
+        if mine(hash) {
+            kept.insert(hash, ());
+        }
+    }
+    let mut scored: BTreeMap<u128, ()> = BTreeMap::new();
+    let starts: BTreeMap<u16, u64> =
+        view.ends.keys().filter(|p| p.topic == Topic::Raw).map(|p| (p.number, view.log.start(*p))).collect();
+    view.each(Topic::Scored, &mut |place, meta, value| {
+        let Some((source, id, _)) = Identity::of(value) else { return };
+        let hash = hash(&source, &id);
+        if !mine(hash) {
+            return;
+        }
+        let partition = Partition { topic: Topic::Scored, number: place.0 };
+        if read.get(&partition).is_none_or(|next| place.1 >= *next) {
+            report.persist_lag += 1;
+        } else if !kept.contains_key(&hash) {
+            report.missing_in_store += 1;
+            name(report, "missing in the store", (&source, &id));
+        }
+        let trimmed = starts.get(&meta.cause.partition).is_some_and(|start| meta.cause.offset < *start);
+        if !raw.contains_key(&hash) && !trimmed {
+            report.invented += 1;
+            name(report, "invented", (&source, &id));
+        }
+        scored.insert(hash, ());
+    })?;
+    report.raw += records;
+    report.raw_ids += raw.len() as u64;
+    report.duplicate += records - raw.len() as u64;
+    let mut missing = vec![];
+    for (hash, fate) in &raw {
+        match fate {
+            _ if scored.contains_key(hash) => report.scored += 1,
+            Fate::Heartbeat => report.heartbeats += 1,
+            Fate::Rejected => report.rejected += 1,
+            Fate::Quarantined => report.quarantined += 1,
+            Fate::InFlight => report.in_flight += 1,
+            // Scored before the log that is kept begins: a repeat of that one.
+            Fate::Expected if kept.contains_key(hash) => report.duplicate += 1,
+            Fate::Expected => missing.push(*hash),
+        }
+    }
+    report.missing += missing.len() as u64;
+    if !missing.is_empty() {
+        view.each(Topic::Raw, &mut |_, _, value| {
+            if let Some((source, id, _)) = Identity::of(value)
+                && missing.binary_search(&hash(&source, &id)).is_ok()
+            {
+                name(report, "missing", (&source, &id));
+            }
+        })?;
+    }
+    Ok(())
+}
+
+/// Alerts and incidents of the log, as far as persist has read, against the store.
+fn alerts(
+    view: &View,
+    store: &Store,
+    read: &BTreeMap<Partition, u64>,
+    report: &mut AuditReport,
+) -> Result<(), AuditError> {
+    let mut ids: BTreeMap<(&str, String), ()> = BTreeMap::new();
+    view.each(Topic::Alerts, &mut |place, _, value| {
+        #[derive(Deserialize)]
+        struct Envelope {
+            data: Data,
+        }
+        #[derive(Deserialize)]
+        struct Data {
+            alert_id: Option<String>,
+            incident_id: Option<String>,
+        }
+        let partition = Partition { topic: Topic::Alerts, number: place.0 };
+        let Ok(Envelope { data }) = serde_json::from_slice(value) else { return };
+        if read.get(&partition).is_some_and(|next| place.1 < *next) {
+            ids.extend(data.alert_id.map(|id| (("alerts", id), ())));
+            ids.extend(data.incident_id.map(|id| (("incidents", id), ())));
+        }
+    })?;
+    for (kind, id) in ids.keys() {
+        let known = store.read(|db| -> store::Result<bool> {
+            Ok(match *kind {
+                "alerts" => store::query::alerts::get(db, id)?.is_some(),
+                _ => store::query::incidents::get(db, id)?.is_some(),
+            })
+        })?;
+        report.alerts += 1;
+        if !known {
+            report.alerts_missing_in_store += 1;
+            name(report, "missing in the store", (kind, id));
+        }
+    }
+    Ok(())
+}

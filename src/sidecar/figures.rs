@@ -1,0 +1,110 @@
+//! Series, figures against their targets, and the audit.
+
+use super::api::Shared;
+use super::params::{Params, bad};
+use super::{Answer, views};
+use crate::audit;
+use crate::http::Problem;
+use crate::json::rfc3339;
+use crate::store::now_ms;
+use crate::store::query::{kpis, series};
+use axum::extract::State;
+use axum::http::Uri;
+use serde_json::json;
+use std::sync::Arc;
+
+/// Time that is shown when none is named: of series three hours, of figures seven days.
+const SERIES_MS: i64 = 3 * 3_600_000;
+const KPIS_MS: i64 = 7 * 86_400_000;
+
+/// `5m` and the like in milliseconds: whole minutes.
+fn step(text: &str) -> Option<i64> {
+    let unit = match text.chars().last()? {
+        'm' => 60_000,
+        'h' => 3_600_000,
+        'd' => 86_400_000,
+        _ => return None,
+    };
+    let count: i64 = text.get(..text.len() - 1)?.parse().ok()?;
+    (1..=10_000).contains(&count).then_some(count * unit)
+}
+
+/// `/series`
+pub async fn series(State(inner): Shared, uri: Uri) -> Answer {
+    let mut params = Params::of(&uri)?;
+    let (metric, dimensions) = (params.text("metric")?, params.text("dimensions")?);
+    let step_ms = match params.text("step")? {
+        None => 60_000,
+        Some(text) => step(&text).ok_or_else(|| bad("step", "a number and m, h or d, such as 5m"))?,
+    };
+    let (from, to) = params.times()?;
+    params.done()?;
+    let to_ms = to.unwrap_or_else(now_ms);
+    let from_ms = from.unwrap_or(to_ms.saturating_sub(SERIES_MS));
+    let Some(metric) = metric else {
+        let names = inner.ask(move |db| series::names(db, from_ms)).await?;
+        let items: Vec<_> =
+            names.into_iter().map(|(metric, dims)| json!({"metric": metric, "dimensions": dims})).collect();
+        return Ok(views::json(&json!({"items": items, "next": null})));
+    };
+    if to_ms.saturating_sub(from_ms) / step_ms > series::MAX_POINTS {
+        return Err(bad("step", format!("more than {} points: take a wider step", series::MAX_POINTS)));
+    }
+    let query = series::SeriesQuery { metric, dimensions: dimensions.unwrap_or_default(), from_ms, to_ms, step_ms };
+    let asked = query.clone();
+    let points = inner.ask(move |db| series::points(db, &asked)).await?;
+    let items: Vec<_> = points
+        .iter()
+        .map(|point| {
+            json!({"time": rfc3339(point.time_ms), "value": point.value, "expected": point.expected,
+                "anomalous": point.anomalous, "last_week": point.last_week})
+        })
+        .collect();
+    let (metric, dimensions) = (query.metric, query.dimensions);
+    Ok(views::json(
+        &json!({"metric": metric, "dimensions": dimensions, "step_ms": step_ms, "items": items, "next": null}),
+    ))
+}
+
+/// `/kpis`
+pub async fn kpis(State(inner): Shared, uri: Uri) -> Answer {
+    let mut params = Params::of(&uri)?;
+    let (from, to) = params.times()?;
+    params.done()?;
+    let to_ms = to.unwrap_or_else(now_ms);
+    let from_ms = from.unwrap_or(to_ms.saturating_sub(KPIS_MS));
+    let figures = inner.ask(move |db| kpis::compute(db, from_ms, to_ms)).await?;
+    let latency = inner.parts.shared.latency.figures();
+    Ok(views::json(&json!({"from": rfc3339(from_ms), "to": rfc3339(to_ms), "figures": figures,
+        "targets": inner.parts.targets, "latency": latency})))
+}
+
+/// `/audit`
+pub async fn audit(State(inner): Shared) -> Answer {
+    let Ok(permit) = Arc::clone(&inner.audit).try_acquire_owned() else {
+        return Err(Problem::unavailable("busy", "an audit is running", super::RETRY));
+    };
+    let at = Arc::clone(&inner);
+    let report = inner
+        .block(move || {
+            let report = audit::audit(&*at.parts.log, &at.parts.store).map_err(|error| {
+                tracing::warn!(%error, "the audit failed");
+                Problem::unavailable("audit_failed", "log or store do not answer", super::RETRY)
+            });
+            drop(permit);
+            report
+        })
+        .await?;
+    Ok(views::json(&report))
+}
+
+#[cfg(test)]
+mod tests {
+    #[test]
+    fn steps() {
+        let steps =
+            ["1m", "5m", "2h", "1d", "", "m", "0m", "-1m", "1s", "99999999999999999999d", "5µ"].map(super::step);
+        assert_eq!(steps[..4], [Some(60_000), Some(300_000), Some(7_200_000), Some(86_400_000)]);
+        assert!(steps[4..].iter().all(Option::is_none));
+    }
+}
