@@ -37,6 +37,8 @@ pub struct SeriesLimits {
     pub total_decades: f64,
     /// The same for segments, which are many.
     pub segment_decades: f64,
+    /// The same for the share of failed payments, which is tested six times a minute.
+    pub payments_decades: f64,
     /// Incidents a day at these thresholds; more need clearer evidence.
     pub incidents_per_day: usize,
     /// Incidents a day at most.
@@ -51,6 +53,7 @@ impl Default for SeriesLimits {
             close_after_ms: config.close_after_ms,
             total_decades: config.total_decades,
             segment_decades: config.segment_decades,
+            payments_decades: config.payments_decades,
             incidents_per_day: config.soft_budget,
             most_incidents_per_day: config.hard_budget,
             main_segments: config.main_segments,
@@ -77,6 +80,7 @@ impl SeriesTuning {
             allowed_lateness_ms: self.allowed_lateness_ms,
             total_decades: self.limits.total_decades,
             segment_decades: self.limits.segment_decades,
+            payments_decades: self.limits.payments_decades,
             soft_budget: self.limits.incidents_per_day,
             hard_budget: self.limits.most_incidents_per_day,
             main_segments: self.limits.main_segments,

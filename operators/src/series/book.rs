@@ -46,6 +46,8 @@ pub struct SeriesConfig {
     pub total_decades: f64,
     /// The same for segments, which are many.
     pub segment_decades: f64,
+    /// The same for the share of failed payments, of segments and the whole: it is tested six times a minute.
+    pub payments_decades: f64,
     /// Incidents a day at these thresholds; more need clearer evidence.
     pub soft_budget: usize,
     /// Incidents a day at most.
@@ -62,6 +64,7 @@ impl Default for SeriesConfig {
             allowed_lateness_ms: 120_000,
             total_decades: 5.0,
             segment_decades: 6.0,
+            payments_decades: 6.5,
             soft_budget: 2,
             hard_budget: 8,
             main_segments: 12,
@@ -348,8 +351,7 @@ impl SeriesBook {
     fn judge_payments(&mut self, end: i64) -> Vec<Candidate> {
         let slice = end / SLICE_MS - 1;
         let shop = self.state.segments.get(&Segment::total()).and_then(|s| s.payments.as_ref()).map(|p| p.share(None));
-        // tested six times a minute: even the whole shop needs what a segment needs
-        let needed = self.config.segment_decades;
+        let needed = self.config.payments_decades;
         let mut found = Vec::new();
         for (segment, state) in &mut self.state.segments {
             let Some(payments) = &mut state.payments else { continue };

@@ -20,6 +20,8 @@ const MAX_STEP: f32 = 1.4;
 const MAX_STEP_EARLY: f32 = 3.0;
 /// Days of history before the profile holds against odd hours.
 const STEADY_AFTER: f32 = 3.0;
+/// Events of its coarser hour that a slot leans on.
+const LEAN: f64 = 20.0;
 /// Weeks before an hour of the week stands for itself: until then what is unusual must be so against the hour of the day too.
 const OWN_AFTER: f32 = 3.0;
 
@@ -42,17 +44,26 @@ pub struct Rhythm {
     day: Vec<Slot>,
     mean: Slot,
     hours: u32,
+    unit: f64,
 }
 impl Default for Rhythm {
     fn default() -> Rhythm {
-        Rhythm { week: vec![Slot::default(); 168], day: vec![Slot::default(); 24], mean: Slot::default(), hours: 0 }
+        Rhythm {
+            week: vec![Slot::default(); 168],
+            day: vec![Slot::default(); 24],
+            mean: Slot::default(),
+            hours: 0,
+            unit: 1.0,
+        }
     }
 }
 impl Rhythm {
-    /// Takes up an hour: hour of the week, value per minute in it, standard deviation of that rate by chance alone.
-    pub fn learn(&mut self, hour_of_week: usize, rate: f64, noise: f64) {
+    /// Takes up an hour: hour of the week, value per minute in it, standard deviation of that rate by chance alone, clump
+    /// size (variance / mean of a minute).
+    pub fn learn(&mut self, hour_of_week: usize, rate: f64, noise: f64, unit: f64) {
+        self.unit = unit.max(1e-9);
         let (rate, noise) = (rate as f32, noise as f32);
-        let usual = self.slot(hour_of_week).0 as f32;
+        let usual = self.hourly(hour_of_week) as f32;
         let step = if self.weekly() { MAX_STEP } else { MAX_STEP_EARLY };
         let steady = self.day.get(hour_of_week % 24).is_some_and(|slot| slot.seen >= STEADY_AFTER);
         let rate = if steady { rate.clamp(usual / step - 3.0 * noise, usual * step + 3.0 * noise) } else { rate };
@@ -81,20 +92,20 @@ impl Rhythm {
     pub fn weekly(&self) -> bool {
         self.hours >= WEEKLY_FROM_H
     }
+    /// A slot's rate drawn towards that of a coarser one by [`LEAN`] events: a sparse hour says little for itself.
+    fn lean(&self, slot: Slot, coarse: f64) -> f64 {
+        let own = 60.0 * f64::from(slot.seen) * coarse / self.unit;
+        (own * f64::from(slot.rate) + LEAN * coarse) / (own + LEAN)
+    }
     /// Rate of an hour of the day.
     fn daily(&self, hour_of_week: usize) -> f64 {
-        let day = self.day.get(hour_of_week % 24).copied().unwrap_or_default();
-        if day.seen > 0.0 { f64::from(day.rate) } else { self.mean() }
+        self.lean(self.day.get(hour_of_week % 24).copied().unwrap_or_default(), self.mean())
     }
-    /// Rate of an hour, and how many hours it rests on.
-    fn slot(&self, hour_of_week: usize) -> (f64, f64) {
+    /// Rate of an hour of the week.
+    fn hourly(&self, hour_of_week: usize) -> f64 {
+        let daily = self.daily(hour_of_week);
         let week = self.week.get(hour_of_week).copied().unwrap_or_default();
-        if !self.weekly() {
-            let day = self.day.get(hour_of_week % 24).copied().unwrap_or_default();
-            return (self.daily(hour_of_week), f64::from(day.seen));
-        }
-        let weight = f64::from((week.seen / 2.0).min(1.0));
-        (weight * f64::from(week.rate) + (1.0 - weight) * self.daily(hour_of_week), f64::from(week.seen).max(1.0))
+        if self.weekly() { self.lean(week, daily) } else { daily }
     }
     /// In a straight line between the middles of hours.
     fn between(minute_of_week: i32, rate: impl Fn(usize) -> f64) -> f64 {
@@ -104,11 +115,14 @@ impl Rhythm {
     }
     /// Value per minute at a minute of the week (any integer, taken round).
     pub fn rate(&self, minute_of_week: i32) -> f64 {
-        Self::between(minute_of_week, |hour| self.slot(hour).0)
+        Self::between(minute_of_week, |hour| self.hourly(hour))
     }
-    /// Hours that the rate there rests on, at least 1.
+    /// Events that the rate there rests on.
     pub fn support(&self, minute_of_week: i32) -> f64 {
-        self.slot((minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize).1.max(1.0)
+        let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
+        let slots = if self.weekly() { self.week.get(hour) } else { self.day.get(hour % 24) };
+        let seen = slots.map_or(0.0, |slot| f64::from(slot.seen));
+        LEAN + 60.0 * seen * self.hourly(hour) / self.unit
     }
     /// Least, middle and greatest rate within half an hour either side: what is unusual must be so against all of them.
     pub fn band(&self, minute_of_week: i32) -> (f64, f64, f64) {
@@ -132,7 +146,7 @@ mod tests {
         let mut rhythm = Rhythm::default();
         let usual = |h: usize| if h % 24 < 6 { 1.0 } else { 10.0 } * if h / 24 >= 5 { 2.0 } else { 1.0 };
         for h in 0..24 * 21 {
-            rhythm.learn(h % 168, usual(h % 168), 0.1);
+            rhythm.learn(h % 168, usual(h % 168), 0.1, 0.01);
         }
         for h in [3usize, 15, 5 * 24 + 15] {
             let seen = rhythm.rate(h as i32 * 60 + 30);
@@ -143,8 +157,8 @@ mod tests {
     #[test]
     fn one_odd_hour_moves_little() {
         let mut rhythm = Rhythm::default();
-        (0..24 * 28).for_each(|h| rhythm.learn(h % 168, 10.0, 0.3));
-        rhythm.learn(12, 100.0, 0.3);
+        (0..24 * 28).for_each(|h| rhythm.learn(h % 168, 10.0, 0.3, 1.0));
+        rhythm.learn(12, 100.0, 0.3, 1.0);
         assert!(rhythm.rate(12 * 60 + 30) < 12.0);
     }
 }

@@ -28,6 +28,8 @@ const SLOW_DECAY: f64 = 0.971_532;
 const SPREAD_FLOOR: f64 = 0.03;
 const SPREAD_START: f64 = 0.06;
 const SPREAD_NO_WEEK: f64 = 0.15;
+/// Events in a quarter hour from which on the error shows at all; below, chance is greater.
+const SPREAD_MEASURED_FROM: f64 = 5.0;
 /// Added for the windows of hours: they cannot lean on the recent level.
 const SPREAD_LONG: f64 = 0.15;
 /// Forgetting of the measured spread: about four days of quarter hours.
@@ -88,9 +90,7 @@ struct Hour {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 struct Past {
     seen: f64,
-    low: f64,
-    middle: f64,
-    high: f64,
+    usual: f64,
 }
 
 /// State of a series.
@@ -138,7 +138,7 @@ impl Series {
             variance: 0.0,
             mean: 0.0,
             slow: (0.0, 0.0),
-            spread: (SPREAD_START * SPREAD_START, 1.0),
+            spread: (0.0, 0.0),
             hour: Hour::default(),
             past: Vec::new(),
             frozen: None,
@@ -208,12 +208,14 @@ impl Series {
         let floor = if self.metric.is_money() { 100.0 } else { 1.0 };
         if self.mean > 0.0 { (self.variance / self.mean).max(floor) } else { floor }
     }
-    fn spread(&self, week_min: i32, extra: f64) -> f64 {
-        let measured = (self.spread.0 / self.spread.1.max(1e-9)).max(SPREAD_FLOOR * SPREAD_FLOOR);
-        let rate = self.rhythm.rate(week_min);
-        let hours = self.unit() / (60.0 * rate.max(1e-9) * self.rhythm.support(week_min));
+    /// Relative error of what is expected over about `hours`, `extra` added.
+    fn spread(&self, week_min: i32, hours: f64, extra: f64) -> f64 {
+        let start = SPREAD_START * SPREAD_START;
+        let measured = if self.spread.1 > 0.0 { self.spread.0 / self.spread.1 } else { start };
+        let measured = measured.clamp(SPREAD_FLOOR * SPREAD_FLOOR, 1.0);
+        let few = 1.0 / (self.rhythm.support(week_min) * hours);
         let week = if self.rhythm.weekly() { 0.0 } else { SPREAD_NO_WEEK * SPREAD_NO_WEEK };
-        (measured + hours.min(1.0) + week + extra * extra).sqrt()
+        (measured + few + week + extra * extra).sqrt()
     }
     /// Factors on the rhythm: the least and greatest of 1 and the recent levels.
     fn levels(&self, minute: i64, week_min: i32, with_fast: bool) -> (f64, f64) {
@@ -260,7 +262,7 @@ impl Series {
         if self.rhythm.hours() < JUDGED_FROM_H {
             return Judged { value, expected: None, finding: None };
         }
-        let spread = self.spread(week_min, 0.0);
+        let spread = self.spread(week_min, 1.0, 0.0);
         let (fast, slow) = (self.levels(minute, week_min, true), self.levels(minute, week_min, false));
         let mut best: Option<Finding> = None;
         for window in WINDOWS {
@@ -284,7 +286,7 @@ impl Series {
         if self.rhythm.hours() < JUDGED_FROM_H {
             return None;
         }
-        let spread = self.spread(week_min, 0.0);
+        let spread = self.spread(week_min, 1.0, 0.0);
         let deviation = |m: f64| 3.0 * (m * self.unit() + m * m * spread * spread).sqrt();
         let (low, _, high) = self.usual;
         Some(((low - deviation(low)).max(0.0), high + deviation(high)))
@@ -293,7 +295,7 @@ impl Series {
     pub fn mark(&mut self, minute: i64, week_min: i32, unusual: bool) {
         match (&mut self.frozen, unusual) {
             (None, true) => {
-                let (low, high) = self.levels(minute, week_min, true);
+                let (low, high) = self.levels(minute, week_min, false);
                 self.frozen = Some(Frozen { low, high, since_min: minute, quiet: 0 });
             }
             (None, false) => {}
@@ -326,11 +328,17 @@ impl Series {
         let (low, high) = (low * 15.0 * down, high * 15.0 * up);
         let miss = (low - seen).max(seen - high).max(0.0);
         let usual = middle * 15.0;
-        // by chance alone a value misses a band of no width by its whole variance, this one by less
-        let excess = (miss * miss - 0.3 * usual * self.unit()).clamp(-usual * usual, usual * usual);
-        let keep = 1.0 - SPREAD_GAIN;
-        self.spread.0 = (self.spread.0 * keep + SPREAD_GAIN * excess / (usual * usual).max(1e-9)).max(0.0);
-        self.spread.1 = self.spread.1 * keep + SPREAD_GAIN;
+        if usual / self.unit() >= SPREAD_MEASURED_FROM {
+            // by chance alone a value misses a band of no width by its whole variance, this one by somewhat less
+            let limit = 25.0 * (usual * usual).max(usual * self.unit());
+            let excess = (miss * miss - 0.7 * usual * self.unit()).clamp(-limit, limit);
+            if self.spread.1 == 0.0 {
+                self.spread = (SPREAD_START * SPREAD_START * usual * usual, usual * usual);
+            }
+            // sums, not ratios, are averaged: a ratio to a small usual value is mostly chance
+            self.spread.0 += SPREAD_GAIN * (excess - self.spread.0);
+            self.spread.1 += SPREAD_GAIN * (usual * usual - self.spread.1);
+        }
         self.slow.0 = self.slow.0 * SLOW_DECAY + seen;
         self.slow.1 = self.slow.1 * SLOW_DECAY + usual;
     }
@@ -350,7 +358,7 @@ impl Series {
         self.variance += gain * (variance - self.variance);
         self.mean += gain * (mean - self.mean);
         let noise = (mean.max(self.rhythm.rate(week_min - 30)) * self.unit() / n).sqrt();
-        self.rhythm.learn(slot, mean, noise);
+        self.rhythm.learn(slot, mean, noise, self.unit());
         finding
     }
     /// Windows of hours, for what is too sparse to show within one.
@@ -358,20 +366,20 @@ impl Series {
         if self.rhythm.hours() < JUDGED_FROM_H {
             return None;
         }
-        let (low, middle, high) = self.rhythm.band(week_min - 30);
-        let n = f64::from(hour.minutes);
-        self.past.push(Past { seen: hour.sum, low: low * n, middle: middle * n, high: high * n });
+        let usual = self.rhythm.rate(week_min - 30) * f64::from(hour.minutes);
+        self.past.push(Past { seen: hour.sum, usual });
         if self.past.len() > 24 {
             self.past.remove(0);
         }
-        let spread = self.spread(week_min - 30, SPREAD_LONG);
         let mut best: Option<Finding> = None;
         for hours in LONG_WINDOWS {
             let Some(window) = self.past.len().checked_sub(hours).and_then(|from| self.past.get(from..)) else {
                 continue;
             };
             let sum = |f: fn(&Past) -> f64| window.iter().fold(0.0, |s, p| s + f(p));
-            let expected = (sum(|p| p.low), sum(|p| p.middle), sum(|p| p.high));
+            let usual = sum(|p| p.usual);
+            let expected = (usual, usual, usual);
+            let spread = self.spread(week_min - 30, hours as f64, SPREAD_LONG);
             if let Some(f) = self.test(60 * hours as i64, sum(|p| p.seen), expected, spread)
                 && best.is_none_or(|b| f.decades > b.decades)
             {
