@@ -144,7 +144,7 @@ impl Context {
         catalogue: Option<Arc<crate::enrich::catalogue::Catalogue>>,
     ) -> Result<Context, ContextError> {
         let settings = Settings::new(&config.decode, catalogue)?;
-        let rules = Rules::compile(&config.rules)?;
+        let rules = Rules::compile(&config.rules)?.in_currency(settings.currency);
         let context = Context { config, settings, rules, bundle };
         SeriesBook::new(context.tuning().config())?;
         Ok(context)
