@@ -4,6 +4,7 @@
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
 pub mod access;
+pub mod app;
 pub mod backtest;
 pub mod deliver;
 pub mod engine;
