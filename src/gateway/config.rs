@@ -1,8 +1,12 @@
 //! Settings of the gateway, `[gateway]` in the configuration. The defaults are the limits of the documentation; each says why.
 
+use crate::http::body::BodyLimits;
+use crate::http::listen::ListenLimits;
+use crate::http::pace::Pace;
 use ipnet::IpNet;
 use serde::{Deserialize, Serialize};
 use std::num::NonZeroU32;
+use std::time::Duration;
 
 /// Bounds of the gateway. Bytes, milliseconds, counts, as the names say.
 #[derive(Clone, Debug, Deserialize, Serialize)]
@@ -18,8 +22,13 @@ pub struct GatewayConfig {
     pub bytes_in_flight: usize,
     /// Connections at a time; the rest waits in the kernel's queue. Each costs some 10 kB and a file descriptor.
     pub connections: usize,
-    /// Time for the headers of a request, counted from when one is waited for.
+    /// Time for the headers of a request, from its first byte or from the start of the connection.
     pub header_timeout_ms: u64,
+    /// Time between two requests on a connection: longer than the 60 s after which balancers drop idle connections themselves,
+    /// so that none sends a request into a connection that is just being closed.
+    pub keep_alive_ms: u64,
+    /// Time without progress while an answer is written.
+    pub write_idle_ms: u64,
     /// Time between two pieces of a body.
     pub body_idle_ms: u64,
     /// Time for a whole body: 5 MiB pass in it at 90 kB/s.
@@ -62,6 +71,8 @@ impl Default for GatewayConfig {
             bytes_in_flight: 256 << 20,
             connections: 4_096,
             header_timeout_ms: 5_000,
+            keep_alive_ms: 75_000,
+            write_idle_ms: 30_000,
             body_idle_ms: 10_000,
             body_total_ms: 60_000,
             stream_idle_ms: 60_000,
@@ -74,6 +85,27 @@ impl Default for GatewayConfig {
             recent_ids: 262_144,
             rejects_per_s: count(50),
             trusted_proxies: Vec::new(),
+        }
+    }
+}
+
+impl GatewayConfig {
+    /// Bounds of the listener.
+    pub fn listen_limits(&self) -> ListenLimits {
+        let pace = Pace {
+            header: Duration::from_millis(self.header_timeout_ms),
+            idle: Duration::from_millis(self.keep_alive_ms),
+            write: Duration::from_millis(self.write_idle_ms),
+        };
+        ListenLimits { connections: self.connections, pace, drain: Duration::from_millis(self.drain_ms) }
+    }
+    /// Bounds of a body that is read whole.
+    pub fn body_limits(&self) -> BodyLimits {
+        BodyLimits {
+            wire_bytes: self.body_bytes,
+            decoded_bytes: self.decoded_bytes,
+            idle: Duration::from_millis(self.body_idle_ms),
+            total: Duration::from_millis(self.body_total_ms),
         }
     }
 }

@@ -22,9 +22,9 @@ mod stream;
 pub use config::GatewayConfig;
 
 use crate::access::{Access, Principal, Scope};
-use crate::http::body::{BodyLimits, InFlight};
+use crate::http::body::InFlight;
 use crate::http::health::{self, Check};
-use crate::http::listen::{self, ListenLimits};
+use crate::http::listen;
 use crate::http::{Problem, finish, peer};
 use crate::telemetry::Metrics;
 use crate::telemetry::shared::{self, Shared};
@@ -37,7 +37,6 @@ use limits::Limits;
 use metrics::GatewayMetrics;
 use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
-use std::time::Duration;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 
@@ -50,7 +49,6 @@ pub(crate) struct Parts {
     pub(crate) in_flight: InFlight,
     pub(crate) shutdown: CancellationToken,
     checks: Vec<Check>,
-    registry: Metrics,
 }
 
 /// The gateway, not yet listening.
@@ -81,12 +79,7 @@ impl Gateway {
     }
     /// Serves until `shutdown`, then answers what is under way.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
-        let config = &self.config;
-        let limits = ListenLimits {
-            connections: config.connections,
-            header: Duration::from_millis(config.header_timeout_ms),
-            drain: Duration::from_millis(config.drain_ms),
-        };
+        let limits = self.config.listen_limits();
         let app = self.router(shutdown.clone());
         listen::serve(listener, app, limits, shutdown).await;
     }
@@ -105,8 +98,8 @@ impl Gateway {
         checks.push(Check::new("running", move || if stop.is_cancelled() { Err("stopping".into()) } else { Ok(()) }));
         let limits = Limits::new(&self.config);
         let (access, config, registry) = (self.access, self.config, self.registry);
-        let parts = Arc::new(Parts { access, config, intake, limits, in_flight, shutdown, checks, registry });
-        let (ready, exposed) = (Arc::clone(&parts), Arc::clone(&parts));
+        let parts = Arc::new(Parts { access, config, intake, limits, in_flight, shutdown, checks });
+        let ready = Arc::clone(&parts);
         Router::new()
             .route("/api/v1/events", post(routes::single))
             .route("/api/v1/events:batch", post(routes::batch))
@@ -114,7 +107,7 @@ impl Gateway {
             .route("/livez", get(health::livez))
             .route("/healthz", get(health::livez))
             .route("/readyz", get(move || async move { health::readyz(&ready.checks) }))
-            .route("/metrics", get(move || async move { metrics_page(&exposed.registry) }))
+            .route("/metrics", get(move || std::future::ready(metrics_page(&registry))))
             .fallback(|| async { Problem::not_found() })
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
             .with_state(parts)
@@ -143,14 +136,5 @@ impl Parts {
         principal.require(Scope::Ingest)?;
         let slot = principal.prefix.as_deref().map_or(ip_slot, |prefix| self.limits.slot(&prefix));
         Ok(Caller { slot })
-    }
-    /// Bounds of a body that is read whole.
-    pub(crate) fn body_limits(&self) -> BodyLimits {
-        BodyLimits {
-            wire_bytes: self.config.body_bytes,
-            decoded_bytes: self.config.decoded_bytes,
-            idle: Duration::from_millis(self.config.body_idle_ms),
-            total: Duration::from_millis(self.config.body_total_ms),
-        }
     }
 }

@@ -7,6 +7,8 @@ use super::metrics::GatewayMetrics;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
 use pulse_dataflows::ports::{Cause, EventLog, Meta, Records, Request, Topic, partition};
 use pulse_operators::record::Reject;
+use pulse_operators::record::json::{Text, Watch};
+use pulse_operators::record::mask::Cards;
 use serde::Serialize;
 use std::num::NonZeroU32;
 use std::sync::Arc;
@@ -16,8 +18,8 @@ use xxhash_rust::xxh3::xxh3_64;
 pub const GATEWAY_KIND: u32 = u32::MAX;
 /// Bytes of a refused event that are kept: enough to see what the sender meant.
 pub const PAYLOAD_BYTES_MAX: usize = 2_048;
-/// Digits of a card number.
-const CARD_DIGITS: std::ops::RangeInclusive<usize> = 13..=19;
+/// Longest card number as written, with separators.
+const CARD_BYTES_MAX: usize = 24;
 
 /// A refused event as it is kept.
 #[derive(Serialize)]
@@ -61,7 +63,6 @@ impl Rejects {
             return;
         }
         let hash = xxh3_64(payload);
-        let shown = payload.get(..PAYLOAD_BYTES_MAX).unwrap_or(payload);
         let record = Kept {
             time: jiff::Timestamp::from_millisecond(received_ms).map(|t| format!("{t:.3}")).unwrap_or_default(),
             id: known.0,
@@ -69,7 +70,7 @@ impl Rejects {
             code: reject.code,
             message: &reject.message,
             payload_hash: format!("{hash:016x}"),
-            payload: &mask(&String::from_utf8_lossy(shown)),
+            payload: &shown(payload),
             stage: "gateway",
         };
         kept.0.push((hash, serde_json::to_vec(&record).unwrap_or_default())); // strings into memory: cannot fail
@@ -103,32 +104,17 @@ impl Rejects {
     }
 }
 
-/// Hides runs of 13 to 19 digits that pass the Luhn check: what could not be read as an event may still hold a card number.
-fn mask(text: &str) -> String {
-    let mut out = String::with_capacity(text.len());
-    let mut rest = text;
-    while let Some(start) = rest.find(|c: char| c.is_ascii_digit()) {
-        let (before, from) = rest.split_at(start);
-        let (digits, after) = from.split_at(from.find(|c: char| !c.is_ascii_digit()).unwrap_or(from.len()));
-        out.push_str(before);
-        if CARD_DIGITS.contains(&digits.len()) && luhn(digits) {
-            out.extend(std::iter::repeat_n('*', digits.len()));
-        } else {
-            out.push_str(digits);
-        }
-        rest = after;
+/// The first bytes as text, card numbers masked: what could not be read as an event may still hold one. Backslashes separate,
+/// for escapes need not be sound here. The cut comes last, or it would leave half a number unmasked.
+fn shown(payload: &[u8]) -> String {
+    let text = String::from_utf8_lossy(payload.get(..PAYLOAD_BYTES_MAX + CARD_BYTES_MAX).unwrap_or(payload));
+    let (mut cards, mut at) = (Cards::default(), 0);
+    for raw in text.split('\\') {
+        cards.text(&Text { raw, at, escaped: false });
+        at += raw.len() + 1;
     }
-    out.push_str(rest);
-    out
-}
-
-fn luhn(digits: &str) -> bool {
-    let weigh = |(i, digit): (usize, u8)| match u32::from(digit - b'0') {
-        d if i % 2 == 0 => d,
-        d if d > 4 => 2 * d - 9,
-        d => 2 * d,
-    };
-    digits.bytes().rev().enumerate().map(weigh).sum::<u32>() % 10 == 0
+    let masked = cards.rewrite(text.as_bytes(), &[]);
+    String::from_utf8_lossy(masked.get(..PAYLOAD_BYTES_MAX).unwrap_or(&masked)).into_owned()
 }
 
 #[cfg(test)]
@@ -136,9 +122,15 @@ mod tests {
     use super::*;
 
     #[test]
-    fn card_numbers_are_hidden_and_other_numbers_are_not() {
-        assert_eq!(mask("a 4111111111111111 b"), "a **************** b");
-        assert_eq!(mask("{\"x\":4111111111111112}"), "{\"x\":4111111111111112}");
-        assert_eq!(mask("1 é 22"), "1 é 22");
+    fn card_numbers_are_masked_in_whatever_came() {
+        assert_eq!(shown(b"a 4111111111111111 b"), "a ************1111 b");
+        assert_eq!(
+            shown(br#"{"bad\q":"4111 1111 1111 1111","x":4111111111111112}"#),
+            r#"{"bad\q":"**** **** **** 1111","x":4111111111111112}"#
+        );
+        assert_eq!(shown(b"1 \xff 22"), "1 \u{fffd} 22");
+        let cut = ["x".repeat(PAYLOAD_BYTES_MAX - 8), "4111111111111111".into()].concat();
+        assert!(shown(cut.as_bytes()).ends_with("x********"));
+        assert!(shown(&[0xff; 9_999]).len() <= 3 * PAYLOAD_BYTES_MAX);
     }
 }

@@ -26,7 +26,7 @@ pub(super) async fn single(State(parts): State<Arc<Parts>>, request: Request<Bod
     let (head, body) = request.into_parts();
     let caller = enter(&parts, &head, &[])?;
     let mut reservation = parts.in_flight.reservation();
-    let bytes: Bytes = body::read(&head.headers, body, &parts.body_limits(), &mut reservation).await?;
+    let bytes: Bytes = body::read(&head.headers, body, &parts.config.body_limits(), &mut reservation).await?;
     take_rate(&parts, &caller, 1)?;
     let mut draft = parts.intake.draft();
     parts.intake.add(&mut draft, &bytes);
@@ -45,7 +45,7 @@ pub(super) async fn batch(State(parts): State<Arc<Parts>>, request: Request<Body
     let (head, body) = request.into_parts();
     let caller = enter(&parts, &head, &[])?;
     let mut reservation = parts.in_flight.reservation();
-    let bytes = body::read(&head.headers, body, &parts.body_limits(), &mut reservation).await?;
+    let bytes = body::read(&head.headers, body, &parts.config.body_limits(), &mut reservation).await?;
     let max = parts.config.batch_events;
     let items = split(&bytes, max).map_err(|e| match e {
         SplitError::Malformed(why) => Problem::bad_request("invalid_json", format!("the body is no JSON array: {why}")),

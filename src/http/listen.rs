@@ -1,8 +1,9 @@
-//! Connections: a cap taken before `accept`, so that the rest waits in the kernel's queue; a time limit for headers; an
+//! Connections: a cap taken before `accept`, so that the rest waits in the kernel's queue; a pace, see [`super::pace`]; an
 //! orderly stop. HTTP/1.1 only: a proxy that speaks HTTP/2 to the world speaks HTTP/1.1 inside.
 //!
 //! Deliberately absent: limits of single requests, see [`super::body`].
 
+use super::pace::{Answering, Asking, Busy, Pace, Paced, Work};
 use super::peer::Peer;
 use axum::Router;
 use axum::http::Request;
@@ -29,8 +30,8 @@ const ACCEPT_PAUSE: Duration = Duration::from_millis(50);
 pub struct ListenLimits {
     /// Connections at a time.
     pub connections: usize,
-    /// From the start of waiting for a request to the end of its headers; an idle connection is closed after it, too.
-    pub header: Duration,
+    /// How slow a connection may be.
+    pub pace: Pace,
     /// What requests under way get to end after the stop.
     pub drain: Duration,
 }
@@ -55,7 +56,7 @@ pub async fn serve(listener: TcpListener, app: Router, limits: ListenLimits, shu
                 tracker.spawn(async move {
                     tokio::select! {
                         () = kill.cancelled() => {}
-                        () = connection(stream, Peer(address), app, limits.header, shutdown) => {}
+                        () = connection(stream, Peer(address), app, limits.pace, shutdown) => {}
                     }
                     drop(permit);
                 });
@@ -76,15 +77,19 @@ pub async fn serve(listener: TcpListener, app: Router, limits: ListenLimits, shu
 }
 
 /// One connection until it ends.
-async fn connection(stream: TcpStream, peer: Peer, app: Router, header: Duration, shutdown: CancellationToken) {
+async fn connection(stream: TcpStream, peer: Peer, app: Router, pace: Pace, shutdown: CancellationToken) {
     let _ = stream.set_nodelay(true); // an answer is one small piece; if it fails, it is only slower
+    let work = Arc::new(Work::default());
+    let stream = Paced::new(stream, pace, Arc::clone(&work));
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {
+        let busy = Busy::start(&work);
         request.extensions_mut().insert(peer);
-        app.clone().oneshot(request)
+        let answer = app.clone().oneshot(request.map(|body| Asking::new(body, &work)));
+        async move { answer.await.map(|response| response.map(|body| Answering { body, busy })) }
     });
     let connection = http1::Builder::new()
         .timer(TokioTimer::new())
-        .header_read_timeout(header)
+        .header_read_timeout(None) // the pace of the connection covers it
         .max_buf_size(CONNECTION_BUFFER_BYTES)
         .max_headers(HEADERS_MAX)
         .serve_connection(TokioIo::new(stream), service);

@@ -1,4 +1,4 @@
-//! What every HTTP listener of the product shares, in the order in which a request meets it: [`listen`] connections,
+//! What every HTTP listener of the product shares, in the order in which a request meets it: [`listen`] connections at their [`pace`],
 //! [`finish`] request ids, problem bodies and durations around each route, [`peer`] who calls, [`body`] bounded reading,
 //! [`problem`] errors, [`health`] readiness.
 //!
@@ -8,6 +8,7 @@ pub mod body;
 pub mod finish;
 pub mod health;
 pub mod listen;
+pub mod pace;
 pub mod peer;
 pub mod problem;
 

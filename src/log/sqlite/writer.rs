@@ -137,6 +137,7 @@ impl Writer {
                 Err(Failure::Fatal(fatal)) => return Err(fatal),
                 Err(Failure::Full(why)) => {
                     self.shared.queue.refuse(Some(why.clone()));
+                    self.looked = Some(Instant::now());
                     if self.reserve.release() {
                         continue; // with the space that this set free
                     }

@@ -1,0 +1,63 @@
+//! A process of its own: this test binary once more, with a role in its environment.
+
+use super::conformance::options;
+use super::workload::{Findings, inspect, produce};
+use super::{disk, full};
+use pulse::log::SqliteLog;
+use std::fs::File;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::{Duration, Instant};
+
+const ROLE: &str = "PULSE_TEST_ROLE";
+const RUN: &str = "PULSE_TEST_RUN";
+const DIR: &str = "PULSE_TEST_DIR";
+
+/// The command that starts this binary with a role on the log in `dir`.
+pub fn command(role: &str, dir: &Path, run: u64) -> Command {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child::appends_and_finds_it_again", "--nocapture", "--test-threads=1"]);
+    command.env(ROLE, role).env(DIR, dir).env(RUN, run.to_string()).stdout(Stdio::null());
+    command
+}
+/// Puts the disturbed disk in front.
+pub fn disturbed(mut command: Command, dir: &Path) -> Command {
+    command.env("LD_PRELOAD", disk::library()).env("PULSE_DISK", dir);
+    command
+}
+/// Starts the producer and waits until its log is open.
+pub fn producer(command: impl FnOnce(Command, &Path) -> Command, dir: &Path, run: u64) -> Child {
+    let mut child = command(self::command("produce", dir, run), dir).spawn().unwrap();
+    let ready = dir.join(format!("acked-{run}-0"));
+    super::until("the child to open its log", || {
+        assert_eq!(child.try_wait().unwrap(), None, "the child ended by itself");
+        ready.exists()
+    });
+    child
+}
+
+/// On its own a test; with a role the child of another test, killed or ended by what it is there for.
+#[test]
+fn appends_and_finds_it_again() {
+    let Ok(role) = std::env::var(ROLE) else {
+        let dir = tempfile::tempdir().unwrap();
+        let log = SqliteLog::open(&dir.path().join("log.db"), 2, options()).unwrap();
+        produce(&*log, dir.path(), 1, Some(Instant::now() + Duration::from_millis(200)));
+        let (findings, requests) = inspect(&*log, dir.path());
+        assert_eq!(findings, Findings::default());
+        assert!(requests >= 6);
+        return;
+    };
+    let dir = std::env::var(DIR).unwrap();
+    let dir = Path::new(&dir);
+    match role.as_str() {
+        "produce" => {
+            let log = SqliteLog::open(&dir.join("log.db"), 2, options()).unwrap();
+            produce(&*log, dir, std::env::var(RUN).unwrap().parse().unwrap(), None);
+        }
+        "full" => full::held_until_there_is_space(dir),
+        "small" => full::finished_from_the_reserve(dir),
+        _ => panic!("no such role"),
+    }
+    File::create(dir.join("passed")).unwrap();
+}
