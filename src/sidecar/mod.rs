@@ -26,6 +26,7 @@ use crate::access::Access;
 use crate::http::Problem;
 use crate::http::health::Check;
 use crate::http::listen::{self, ListenLimits};
+use crate::http::pace::Pace;
 use crate::store::{self, Store};
 use crate::telemetry::Metrics;
 use crate::telemetry::shared::Shared;
@@ -135,9 +136,13 @@ pub fn router(parts: Parts) -> Router {
     api::build(parts)
 }
 
-/// Bounds of the sidecar's connections: people and dashboards, not shops.
-pub const LISTEN: ListenLimits =
-    ListenLimits { connections: 256, header: Duration::from_secs(10), drain: Duration::from_secs(5) };
+/// Bounds of the sidecar's connections: people and dashboards, not shops. A page that loads itself again every five seconds
+/// keeps its connection.
+pub const LISTEN: ListenLimits = ListenLimits {
+    connections: 256,
+    pace: Pace { header: Duration::from_secs(10), idle: Duration::from_secs(30), write: Duration::from_secs(30) },
+    drain: Duration::from_secs(5),
+};
 
 /// Serves until `shutdown`.
 pub async fn serve(parts: Parts, listener: TcpListener, shutdown: CancellationToken) {
