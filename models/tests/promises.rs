@@ -174,7 +174,7 @@ fn an_injected_extreme_value_is_named_first() {
         assert!(reasons.windows(2).all(|w| w[0].contribution >= w[1].contribution));
     }
     println!("named first {first}, in the top three {third} of {tried}");
-    assert!(first * 100 >= tried * 85 && third * 1000 >= tried * 990, "{first} {third} of {tried}");
+    assert!(first * 100 >= tried * 92 && third * 1000 >= tried * 995, "{first} {third} of {tried}");
 }
 
 #[test]
