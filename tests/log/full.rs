@@ -91,7 +91,7 @@ pub fn finished_from_the_reserve(dir: &Path) {
     assert!(matches!(error, LogError::Unavailable(_)), "{error}");
     assert!(taken > 50, "{taken} of 400 kB in 112 MiB");
     for i in 0..10u8 {
-        assert!(matches!(soon(&send(&log, output(&[i; 10_000]))), Ok(_)), "outputs find space in the reserve");
+        assert!(soon(&send(&log, output(&[i; 10_000]))).is_ok(), "outputs find space in the reserve");
     }
     assert!(log.append_wait(input(RAW0, &["still full"])).is_err());
     assert_eq!(log.end(RAW0), taken);

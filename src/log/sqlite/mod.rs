@@ -74,6 +74,9 @@ impl SqliteLog {
     /// Opens the log as its owner; makes it when it is not there. The number of partitions must be the one it was made
     /// with. The directory of `path` is locked until [`SqliteLog::close`].
     pub fn open(path: &Path, partitions: u16, options: Options) -> Result<Arc<SqliteLog>, OpenError> {
+        if partitions == 0 {
+            return Err(OpenError::NoPartitions);
+        }
         let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let lock = DirLock::acquire(dir)?;
         let opened = match file::open_owner(path, partitions) {
@@ -208,6 +211,7 @@ impl EventLog for SqliteLog {
         // synced with the database when it was copied there.
         wal.sync_data().map_err(|e| {
             (self.shared.options.fatal)(Fatal::Failed(format!("sync: {e}")));
+            self.shared.queue.close("the log is closed");
             LogError::Unavailable(format!("sync: {e}"))
         })
     }

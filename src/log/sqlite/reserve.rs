@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Written, not zero: a file system may keep zeros without taking space for them.
-const FILL: [u8; 1 << 16] = [0x5a; 1 << 16];
+static FILL: [u8; 1 << 16] = [0x5a; 1 << 16];
 
 pub(crate) struct Reserve {
     path: PathBuf,

@@ -11,6 +11,7 @@ use super::reserve::Reserve;
 use super::{Shared, file, trim};
 use pulse_dataflows::ports::{Block, LogError, Request};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior::Immediate, ffi};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
@@ -64,6 +65,10 @@ pub(crate) struct Writer {
     looked: Option<Instant>,
     /// Running newest time by place.
     newest_ms: Vec<i64>,
+    /// The last commit was not synced.
+    unsynced: bool,
+    /// What was in hand when it ended. Dropping it tells the callers that there is no answer, so that comes last.
+    unanswered: Vec<Batch>,
     /// Is `PRAGMA synchronous` at FULL?
     full: bool,
 }
@@ -77,7 +82,19 @@ impl Writer {
         reserve: Reserve,
         newest_ms: Vec<i64>,
     ) -> Writer {
-        Writer { shared, db, version, pages, pages_max: WAL_PAGES, reserve, looked: None, newest_ms, full: true }
+        Writer {
+            shared,
+            db,
+            version,
+            pages,
+            pages_max: WAL_PAGES,
+            reserve,
+            looked: None,
+            newest_ms,
+            unsynced: false,
+            unanswered: Vec::new(),
+            full: true,
+        }
     }
     /// Works until the log is closed.
     pub fn run(&mut self) -> Result<(), Fatal> {
@@ -121,8 +138,13 @@ impl Writer {
         let batch = Batch::gather(&shared.layout, &ends, requests, hook.as_deref_mut(), now_ms());
         shared.queue.set_stalled(batch.waiting);
         let blocks = batch.blocks(&ends).ok_or_else(|| Fatal::Failed("records that make no block".into()))?;
-        if !blocks.is_empty() && !self.commit_at_last(&blocks, batch.sync)? {
-            return Ok(false);
+        let committed = match blocks.is_empty() {
+            true => self.sync_outputs(batch.sync).map(|()| true),
+            false => self.commit_at_last(&blocks, batch.sync),
+        };
+        if committed != Ok(true) {
+            self.unanswered.push(batch);
+            return committed;
         }
         if let Some(hook) = hook.as_mut() {
             hook.committed();
@@ -186,12 +208,23 @@ impl Writer {
         }
         tx.commit()?;
         self.newest_ms = newest_ms;
+        self.unsynced = !sync;
         let stats = &self.shared.stats;
         stats.commits.fetch_add(1, Relaxed);
         stats.wal_pages.store(self.pages.load(SeqCst), Relaxed);
         if sync {
             stats.syncs.fetch_add(1, Relaxed);
             (self.shared.options.synced)(begun.elapsed());
+        }
+        Ok(())
+    }
+    /// An acknowledged input without records still promises the outputs in front of it.
+    fn sync_outputs(&mut self, promised: bool) -> Result<(), Fatal> {
+        if promised && self.unsynced {
+            let synced = self.shared.wal.as_ref().map_or(Ok(()), File::sync_data);
+            synced.map_err(|e| Fatal::Failed(format!("sync: {e}")))?;
+            self.unsynced = false;
+            self.shared.stats.syncs.fetch_add(1, Relaxed);
         }
         Ok(())
     }
