@@ -25,7 +25,7 @@ pub fn luhn(digits: impl DoubleEndedIterator<Item = u8>) -> bool {
             digit => digit * 2,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// A digit of a text: its value and the bytes that write it.
