@@ -101,7 +101,7 @@ fn absent(token: Token<'_>) -> bool {
 /// Where a missing field goes: in place of its `null`, else first in the object.
 fn insert(fields: &Fields<'_>, place: Place, value: &str, inserts: &mut Vec<(usize, String, usize)>) {
     if let Token::Null(at) = fields.get(place) {
-        inserts.push((at, value.to_owned(), "null".len()));
+        inserts.push((at as usize, value.to_owned(), "null".len()));
         return;
     }
     let more = !fields.empty || inserts.iter().any(|insert| insert.0 == fields.inside);
