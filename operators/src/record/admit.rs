@@ -1,7 +1,7 @@
 //! The gateway's side of decoding: is this JSON an event, and what stands in the log for it.
 //!
 //! The body stays as it came but for what is missing (`id`, `time` go in right behind the opening bracket) and for card
-//! numbers (masked in every text that is no id). What is admitted here is decoded later: both run the same checks.
+//! numbers (masked in every text but ids, times and amounts). What is admitted here is decoded later: both run the same checks.
 
 use super::decode::{DEFAULT_SOURCE, build};
 use super::fields::{Fields, Place};

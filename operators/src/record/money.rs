@@ -153,10 +153,9 @@ mod tests {
     proptest! {
         /// Against integer arithmetic: the text of `units` at `places` decimals.
         #[test]
-        fn equal_to_integer_arithmetic(units in 0_i128..1_000_000_000_000_000, places in 0_u32..12, decimals in 0_u8..5, negative: bool) {
+        fn equal_to_integer_arithmetic(units in 0_i128..10_000_000_000_000, places in 0_u32..12, decimals in 0_u8..5, negative: bool) {
             let scale = 10_i128.pow(places);
             let text = if places == 0 { format!("{units}") } else { format!("{}.{:0width$}", units / scale, units % scale, width = places as usize) };
-            prop_assume!(units / scale < 10_000_000_000_000);
             let (shifted, wanted) = (units * 10_i128.pow(u32::from(decimals)), scale);
             let (floor, rest) = (shifted / wanted, shifted % wanted);
             let up = rest * 2 > wanted || (rest * 2 == wanted && floor % 2 == 1);

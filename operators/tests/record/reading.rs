@@ -110,7 +110,7 @@ fn serde(text: &str) -> Option<String> {
             Value::String(text) => points(text),
             Value::Number(number) => format!("n{:016x}", number.as_f64().unwrap().to_bits()),
             Value::Array(parts) => {
-                format!("[{}]", parts.iter().map(|part| form(part)).collect::<Vec<_>>().join(","))
+                format!("[{}]", parts.iter().map(form).collect::<Vec<_>>().join(","))
             }
             Value::Object(members) => {
                 let mut sorted: Vec<_> = members.iter().map(|(name, value)| (points(name), form(value))).collect();
