@@ -147,12 +147,14 @@ impl<'a> Reader<'a> {
     pub fn at(&self) -> usize {
         self.at
     }
+    #[inline]
     fn peek(&self) -> u8 {
         self.bytes.get(self.at).copied().unwrap_or(0) // no token starts with NUL
     }
     fn wrong<T>(&self, what: &'static str) -> Result<T, JsonError> {
         Err(JsonError::Syntax(what, self.at))
     }
+    #[inline]
     fn slice(&self, from: usize) -> &'a str {
         self.text.get(from..self.at).unwrap_or_default() // both ends are beside ASCII
     }
@@ -169,6 +171,7 @@ impl<'a> Reader<'a> {
         self.at += usize::from(is);
         is
     }
+    #[inline]
     fn enter(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH { Err(JsonError::TooDeep) } else { Ok(()) }
