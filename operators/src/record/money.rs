@@ -68,7 +68,7 @@ fn split(text: &str) -> Option<Decimal<'_>> {
 /// Minor units of a decimal number as JSON writes it, rounded half to even; `None` when it is no number or has more than
 /// [`MAX_MAJOR_DIGITS`] digits before the point. Whether it is refused does not depend on `decimals`.
 pub fn minor(text: &str, decimals: u8) -> Option<i64> {
-    plain(text, decimals).or_else(|| any(text, decimals))
+    plain(text, decimals).or_else(|| general(text, decimals))
 }
 
 /// The common case at a fifth of the cost: short, no exponent, no more decimals than the currency has.
@@ -97,7 +97,7 @@ fn plain(text: &str, decimals: u8) -> Option<i64> {
     (left >= 0).then_some(units)
 }
 
-fn any(text: &str, decimals: u8) -> Option<i64> {
+fn general(text: &str, decimals: u8) -> Option<i64> {
     let number = split(text)?;
     let digits = || number.whole.bytes().chain(number.fraction.bytes()).skip_while(|byte| *byte == b'0');
     let count = digits().count() as i64;
@@ -199,7 +199,7 @@ mod tests {
         #[test]
         fn both_ways_agree(text in "-?[0-9.]{0,14}(e1)?", decimals in 0_u8..5) {
             if let Some(units) = plain(&text, decimals) {
-                prop_assert_eq!(Some(units), any(&text, decimals), "{}", text);
+                prop_assert_eq!(Some(units), general(&text, decimals), "{}", text);
             }
         }
     }
