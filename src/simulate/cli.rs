@@ -191,6 +191,12 @@ pub fn run(args: &SimulateArgs) -> Result<Option<Summary>, SimulateError> {
     }
 }
 
+/// As [`run`] without a gateway, to any writer.
+#[cfg(test)]
+pub(super) fn print_to(args: &SimulateArgs, out: impl Write) -> Result<(), SimulateError> {
+    print(job(args)?, out)
+}
+
 /// Writes lines; a reader that goes away ends it in peace.
 fn print(mut job: Job, out: impl Write) -> Result<(), SimulateError> {
     let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, out);
