@@ -37,6 +37,9 @@
 //! | revenue drop | 35 to 60 % of checkouts break off, 1 to 4 h |
 //! | look-alikes | sale (visits x 1.3 to 2.5, 24 to 60 h), influencer (30 to 150 % more visits for one product, 2 to 6 h), new country (0.5 rising to 2 % of visits, for good), bulk orders of a company, office, family, gift cards |
 //!
+//! Plain rules with the usual limits (five cards or failures on a device or address in 10 minutes, 60 views, three coupons a
+//! day, three refunds in a month, half the price) find less than 60 % of the planted events; a test holds that.
+//!
 //! Each kind comes every ten days on average, at half to one and a half of that; metric-level trouble falls into the day.
 //! Labels: single events of event-level kinds, windows of metric-level ones, `true_positive`, or `false_positive` for
 //! look-alikes, each with `kind` and the number of its `episode`; known seven days later.

@@ -12,6 +12,7 @@ use super::{KINDS, Kind, Shop, ShopConfig, Target, TroublePlan, Truth, geo};
 
 mod demo;
 mod io;
+mod rules;
 
 /// Six weeks at this density are 300,000 events.
 const SIX_WEEKS: (f64, i64) = (5.0, 42);
