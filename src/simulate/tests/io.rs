@@ -127,7 +127,7 @@ fn live_events_keep_their_rate() {
     assert_eq!(summary.accepted, 600);
     assert!((1.0..6.0).contains(&summary.seconds), "{summary}");
     let seen = seen.lock().unwrap();
-    assert!(seen.requests > 6 && seen.largest < 300, "{} requests, {} at once", seen.requests, seen.largest);
+    assert!(seen.requests > 6 && seen.largest < 400, "{} requests, {} at once", seen.requests, seen.largest);
 }
 
 #[test]
