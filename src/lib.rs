@@ -1,11 +1,15 @@
 //! PulseEcom: everything that touches the outside. In the order in which data flow: gateway, log, sequencer and workers,
 //! persist and store, deliver, sidecar.
 //!
+//! [`cli`] is the way in, [`config`] what it reads.
+//!
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
 pub mod access;
 pub mod app;
 pub mod backtest;
+pub mod cli;
+pub mod config;
 pub mod deliver;
 pub mod engine;
 pub mod audit;

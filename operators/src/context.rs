@@ -37,7 +37,7 @@ pub struct SeriesLimits {
     pub total_decades: f64,
     /// The same for segments, which are many.
     pub segment_decades: f64,
-    /// The same for the share of failed payments, which is tested six times a minute.
+    /// The same for the share of failed payments of a segment; the whole shop's needs half a decade more.
     pub payments_decades: f64,
     /// Incidents a day at these thresholds; more need clearer evidence.
     pub incidents_per_day: usize,

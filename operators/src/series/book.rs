@@ -3,7 +3,7 @@
 //! Bounded: at most [`MAX_SEGMENTS`] segments of eight metrics; a new one takes the place of the least active one when it has
 //! become more active, until then it counts in the total only.
 
-use super::incident::{Budget, Candidate, Incident, Incidents, Stage};
+use super::incident::{ALMOST_ALL, Budget, Candidate, Incident, Incidents, Stage};
 use super::key::{Dimension, METRICS, Metric, Point, Segment};
 use super::payments::Payments;
 use super::points::Money;
@@ -26,6 +26,8 @@ pub const MAX_EMPTY_MS: i64 = 24 * 60 * MINUTE_MS;
 const ACTIVITY_DECAY: f64 = 0.971_532;
 /// A waiting segment must be this much more active than the one whose place it takes.
 const TAKES_PLACE: f64 = 2.0;
+/// Decades that failed payments of the whole shop, or of a segment as large, need beyond those of a segment.
+const WHOLE_EXTRA: f64 = 0.5;
 /// How long a finding over hours holds: until the next hour is final, and a little.
 const LONG_HOLDS_MIN: i64 = 65;
 /// Findings below this are not even used to name a cause, in decades.
@@ -46,7 +48,7 @@ pub struct SeriesConfig {
     pub total_decades: f64,
     /// The same for segments, which are many.
     pub segment_decades: f64,
-    /// The same for the share of failed payments, of segments and the whole: it is tested six times a minute.
+    /// The same for the share of failed payments of a segment; of the whole half a decade more.
     pub payments_decades: f64,
     /// Incidents a day at these thresholds; more need clearer evidence.
     pub soft_budget: usize,
@@ -64,7 +66,7 @@ impl Default for SeriesConfig {
             allowed_lateness_ms: 120_000,
             total_decades: 5.0,
             segment_decades: 6.0,
-            payments_decades: 6.5,
+            payments_decades: 6.0,
             soft_budget: 2,
             hard_budget: 8,
             main_segments: 12,
@@ -350,11 +352,14 @@ impl SeriesBook {
 
     fn judge_payments(&mut self, end: i64) -> Vec<Candidate> {
         let slice = end / SLICE_MS - 1;
-        let shop = self.state.segments.get(&Segment::total()).and_then(|s| s.payments.as_ref()).map(|p| p.share(None));
-        let needed = self.config.payments_decades;
+        let whole = self.state.segments.get(&Segment::total()).and_then(|s| s.payments.as_ref());
+        let (shop, all) = (whole.map(|p| p.share(None)), whole.map_or(f64::MAX, Payments::tried));
         let mut found = Vec::new();
         for (segment, state) in &mut self.state.segments {
             let Some(payments) = &mut state.payments else { continue };
+            // many attempts are many chances to see a run of failures
+            let extra = if payments.tried() >= ALMOST_ALL * all { WHOLE_EXTRA } else { 0.0 };
+            let needed = self.config.payments_decades + extra;
             let finding = payments.judge(slice, shop.filter(|_| !segment.is_total()));
             payments.learn(slice, finding.is_some_and(|f| f.decades >= needed));
             let strong_enough = finding.filter(|f| f.decades >= WEAK);

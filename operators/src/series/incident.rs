@@ -13,7 +13,7 @@ pub const MAX_CONTRIBUTORS: usize = 10;
 /// A segment explains the total when its own deviation is at least this share of the total's.
 const EXPLAINS: f64 = 0.8;
 /// A segment with this share of the business is as good as the whole shop, and the shop is named.
-const ALMOST_ALL: f64 = 0.9;
+pub const ALMOST_ALL: f64 = 0.9;
 /// Findings of different dimensions belong together when their starts are at most this far apart.
 const TOGETHER_MS: i64 = 30 * MINUTE_MS;
 /// An incident is resolved after this long without a finding.

@@ -114,6 +114,10 @@ impl Payments {
     pub fn share(&self, shop: Option<f64>) -> f64 {
         (self.failed + PRIOR_WEIGHT * shop.unwrap_or(PRIOR_SHARE)) / (self.tried + PRIOR_WEIGHT)
     }
+    /// Attempts that the usual share rests on.
+    pub fn tried(&self) -> f64 {
+        self.tried
+    }
     /// Is it unusual at the moment?
     pub fn frozen(&self) -> bool {
         self.frozen.is_some()

@@ -1,0 +1,66 @@
+//! The data folder, and where things lie in it.
+
+use super::Failure;
+use crate::config::Config;
+use crate::log::{OpenError, SqliteLog};
+use crate::store::Store;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+/// The log in the data folder.
+pub const LOG_FILE: &str = "log.db";
+/// The store in the data folder.
+pub const STORE_FILE: &str = "store.db";
+
+/// Which data folder, and which configuration.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct Folder {
+    /// Data folder [default: `data.dir` of the configuration, that is ./data]
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
+    /// Configuration file; without it the defaults and the environment count
+    #[arg(long, value_name = "FILE")]
+    pub config: Option<PathBuf>,
+}
+
+impl Folder {
+    /// The configuration, with `--data` in it.
+    pub fn load(&self) -> Result<Config, Failure> {
+        let mut config = Config::load(self.config.as_deref())?;
+        if let Some(dir) = &self.data {
+            config.data.dir.clone_from(dir);
+        }
+        Ok(config)
+    }
+    /// The folder alone: with `--data` no configuration is read.
+    fn dir(&self) -> Result<PathBuf, Failure> {
+        match &self.data {
+            Some(dir) if self.config.is_none() => Ok(dir.clone()),
+            _ => Ok(self.load()?.data.dir),
+        }
+    }
+    /// Path of the store. It need not be there.
+    pub fn store_path(&self) -> Result<PathBuf, Failure> {
+        Ok(self.dir()?.join(STORE_FILE))
+    }
+    /// The store, schema up to date. Unless `create`, there must be one.
+    pub fn store(&self, create: bool) -> Result<Arc<Store>, Failure> {
+        let path = self.store_path()?;
+        if create {
+            let dir = path.parent().unwrap_or(&path);
+            std::fs::create_dir_all(dir).map_err(|e| Failure::unavailable(format!("{}: {e}", dir.display())))?;
+        } else if !path.exists() {
+            return Err(Failure::unavailable(format!("there is no store at {}; see --data", path.display())));
+        }
+        let store = Store::open(&path).map_err(|e| Failure::unavailable(format!("{}: {e}", path.display())))?;
+        Ok(Arc::new(store))
+    }
+    /// The log, to read beside its owner.
+    pub fn log(&self) -> Result<Arc<SqliteLog>, Failure> {
+        let path = self.dir()?.join(LOG_FILE);
+        SqliteLog::open_reader(&path).map_err(|error| match error {
+            OpenError::Damaged(_) | OpenError::Format(_) => Failure::data(format!("{}: {error}", path.display())),
+            other => Failure::unavailable(other),
+        })
+    }
+}

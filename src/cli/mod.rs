@@ -1,0 +1,98 @@
+//! The command line: one file for each command. Exit codes are those of [`failure::Code`].
+//!
+//! Deliberately absent: what commands do; they call the parts that do it.
+
+mod audit;
+pub mod backtest;
+mod config;
+pub mod failure;
+mod folder;
+mod keys;
+mod migrate;
+mod output;
+pub mod process;
+mod receiver;
+pub mod run;
+mod simulate;
+#[cfg(test)]
+mod tests;
+
+pub use failure::{Code, Failure};
+pub use folder::{Folder, LOG_FILE, STORE_FILE};
+
+use clap::{Parser, Subcommand};
+use std::process::ExitCode;
+
+/// Arguments of `pulse`.
+#[derive(Debug, Parser)]
+#[command(
+    name = "pulse",
+    version,
+    about = "Finds what is unusual in a shop's events within milliseconds, says why, and tells the right people.",
+    after_help = "Exit codes: 0 done, 64 usage, 65 bad input data, 69 a needed service is unavailable, 70 internal, 78 configuration.",
+    subcommand_required = true,
+    arg_required_else_help = false
+)]
+pub struct Cli {
+    /// Print JSON for programs in place of text for people
+    #[arg(long, global = true)]
+    pub json: bool,
+    /// What to do
+    #[command(subcommand)]
+    pub command: Command,
+}
+
+/// Commands.
+#[derive(Debug, Subcommand)]
+pub enum Command {
+    /// Make, check or show the configuration
+    #[command(subcommand)]
+    Config(config::ConfigCommand),
+    /// Keys for the gateway and the query API
+    #[command(subcommand)]
+    Keys(keys::KeysCommand),
+    /// Bring the store's schema up to date
+    Migrate(migrate::MigrateArgs),
+    /// A seeded shop with planted trouble: events to the standard output or to a gateway
+    #[command(after_help = simulate::EXAMPLES)]
+    Simulate(crate::simulate::SimulateArgs),
+    /// A webhook receiver for testing: verifies signatures, prints, can be told to misbehave
+    #[command(after_help = receiver::EXAMPLES)]
+    Receiver(crate::receiver::ReceiverArgs),
+    /// Compare the sets of ids of log and store; fails when they do not agree
+    Audit(audit::AuditArgs),
+}
+
+/// Runs the command that the process's arguments name.
+pub fn main() -> ExitCode {
+    process::end_on_panic();
+    let cli = match Cli::try_parse() {
+        Ok(cli) => cli,
+        Err(error) => {
+            // asked-for help and version are no errors; the rest is a usage error whatever clap's own code is
+            let code = if error.use_stderr() { Code::Usage.into() } else { ExitCode::SUCCESS };
+            return error.print().map_or(code, |()| code);
+        }
+    };
+    match cli.run() {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(failure) => {
+            failure.print(cli.json);
+            failure.code.into()
+        }
+    }
+}
+
+impl Cli {
+    fn run(&self) -> Result<(), Failure> {
+        let json = self.json;
+        match &self.command {
+            Command::Config(command) => command.run(json),
+            Command::Keys(command) => command.run(json),
+            Command::Migrate(args) => args.run(json),
+            Command::Simulate(args) => simulate::run(args, json),
+            Command::Receiver(args) => receiver::run(args, json),
+            Command::Audit(args) => args.run(json),
+        }
+    }
+}

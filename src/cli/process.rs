@@ -1,0 +1,33 @@
+//! What holds for the whole process: logging, and its end when a thread panics.
+
+use super::{Code, Failure};
+use crate::config::{LogFormat, TelemetryConfig};
+use tracing_subscriber::EnvFilter;
+
+/// Ends the process when any thread panics: a dataflow that lost a worker would otherwise stand still without a word. The
+/// parent process starts it again.
+pub fn end_on_panic() {
+    let report = std::panic::take_hook();
+    std::panic::set_hook(Box::new(move |panic| {
+        report(panic);
+        std::process::exit(i32::from(Code::Internal as u8));
+    }));
+}
+
+/// Log lines go to the standard error output, as the configuration says.
+pub fn start_logging(config: &TelemetryConfig) -> Result<(), Failure> {
+    let filter = EnvFilter::try_new(&config.log_level)
+        .map_err(|e| Failure::new(Code::Config, format!("telemetry.log_level: {e}")))?;
+    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
+    let started = match config.log_format {
+        LogFormat::Text => lines.try_init(),
+        LogFormat::Json => lines.json().try_init(),
+    };
+    started.map_err(Failure::internal)
+}
+
+/// A small asynchronous runtime for a command of its own, with logging for people.
+pub fn runtime() -> Result<tokio::runtime::Runtime, Failure> {
+    start_logging(&TelemetryConfig { log_level: "warn".into(), ..TelemetryConfig::default() })?;
+    tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)
+}

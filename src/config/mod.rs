@@ -1,0 +1,201 @@
+//! Configuration: defaults, then a TOML file, then the environment (`PULSE__SECTION__KEY`). An unknown key is an error.
+//!
+//! [`sections`] are the parts that have no owner elsewhere; the others are the structs of the parts that use them. [`keys`]
+//! finds unknown keys. Every key, with its default and meaning, stands in `config/default.toml`, held to it by a test.
+//! Deliberately absent: settings made at run time (destinations, snoozes, keys); those live in the store.
+
+mod keys;
+pub mod sections;
+#[cfg(test)]
+mod tests;
+
+pub use sections::{
+    DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, RetentionConfig, ShopConfig,
+    SidecarConfig, SignalsConfig, TelemetryConfig, WorkersConfig,
+};
+
+use crate::deliver::config::DeliverConfig;
+use crate::sidecar::KpiTargets;
+use figment::Figment;
+use figment::providers::{Format, Serialized, Toml};
+use figment::value::Value;
+use pulse_operators::context::{BudgetConfig, DetectConfig, SeriesLimits, TimeConfig};
+use pulse_operators::record::{DecodeConfig, Settings};
+use pulse_operators::rules::{Rules, RulesConfig};
+use pulse_operators::series::{SeriesBook, SeriesConfig};
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
+use std::path::Path;
+
+/// The commented file that `pulse config init` writes.
+pub const TEMPLATE: &str = include_str!("../../config/default.toml");
+/// What environment variables of the configuration begin with.
+pub const ENV_PREFIX: &str = "PULSE__";
+
+/// The whole configuration.
+#[derive(Clone, Debug, Default, Serialize, Deserialize)]
+#[serde(default)]
+pub struct Config {
+    /// `[shop]`
+    pub shop: ShopConfig,
+    /// `[data]`
+    pub data: DataConfig,
+    /// `[log]`
+    pub log: LogConfig,
+    /// `[gateway]`
+    pub gateway: GatewaySection,
+    /// `[sidecar]`
+    pub sidecar: SidecarConfig,
+    /// `[workers]`
+    pub workers: WorkersConfig,
+    /// `[entities]`
+    pub entities: EntitiesConfig,
+    /// `[signals]`
+    pub signals: SignalsConfig,
+    /// `[fx]`: units of the shop's currency for one unit of another.
+    pub fx: BTreeMap<String, f64>,
+    /// `[enrich]`
+    pub enrich: EnrichConfig,
+    /// `[time]`
+    pub time: TimeConfig,
+    /// `[rules]`
+    pub rules: RulesConfig,
+    /// `[series]`
+    pub series: SeriesLimits,
+    /// `[budget]`
+    pub budget: BudgetConfig,
+    /// `[webhooks]`
+    pub webhooks: DeliverConfig,
+    /// `[retention]`
+    pub retention: RetentionConfig,
+    /// `[kpi]`
+    pub kpi: KpiTargets,
+    /// `[telemetry]`
+    pub telemetry: TelemetryConfig,
+}
+
+/// What is wrong with the configuration.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum ConfigError {
+    /// The file cannot be read.
+    #[error("{0}: {1}")]
+    File(String, String),
+    /// The file is no TOML, or a value is of the wrong kind.
+    #[error("{place}: {message}")]
+    Value {
+        /// Key as `section.key`, or the file.
+        place: String,
+        /// What is expected.
+        message: String,
+    },
+    /// A key that nothing reads.
+    #[error("unknown key `{key}`; {known}")]
+    Unknown {
+        /// As `section.key`.
+        key: String,
+        /// The keys that stand there.
+        known: String,
+    },
+    /// A value that cannot be.
+    #[error("{0}")]
+    Invalid(String),
+}
+
+impl Config {
+    /// Reads `file` (none: defaults only) and the process's environment, and checks everything.
+    pub fn load(file: Option<&Path>) -> Result<Config, ConfigError> {
+        let text = match file {
+            Some(path) => {
+                let failed = |e: std::io::Error| ConfigError::File(path.display().to_string(), e.to_string());
+                Some((path.display().to_string(), std::fs::read_to_string(path).map_err(failed)?))
+            }
+            None => None,
+        };
+        // a value that is no UTF-8 cannot be meant: it reads as something that no key takes
+        let variables = std::env::vars_os().map(|(k, v)| (k.to_string_lossy().into(), v.to_string_lossy().into()));
+        Config::read(text.as_ref().map(|(name, text)| (name.as_str(), text.as_str())), variables)
+    }
+
+    /// The same from values: name and text of the file, and environment variables, of which the others are left alone.
+    pub fn read(
+        file: Option<(&str, &str)>,
+        variables: impl IntoIterator<Item = (String, String)>,
+    ) -> Result<Config, ConfigError> {
+        let name = file.map_or("", |(name, _)| name);
+        let mut given = Figment::new();
+        if let Some((_, text)) = file {
+            given = given.merge(Toml::string(text));
+        }
+        for (variable, value) in variables {
+            let Some(key) = variable.strip_prefix(ENV_PREFIX) else { continue };
+            let value: Value = value.parse().unwrap_or_else(|never| match never {});
+            given = given.merge(Serialized::default(&env_key(key), value));
+        }
+        let known = serde_json::to_value(Config::default()).map_err(|e| ConfigError::Invalid(e.to_string()))?;
+        keys::check(&given.extract::<Value>().map_err(|e| wrong(name, &e))?, &known)?;
+        let config: Config = given.extract().map_err(|e| wrong(name, &e))?;
+        config.check()?;
+        Ok(config)
+    }
+
+    /// The part that can change a score, an alert or an incident: it goes through the log.
+    pub fn detect(&self) -> DetectConfig {
+        DetectConfig {
+            decode: DecodeConfig {
+                shop_currency: self.shop.currency.clone(),
+                time_zone: self.shop.timezone.clone(),
+                fx: self.fx.clone(),
+                extra_entities: self.entities.extra.clone(),
+                signals: self.signals.extra.clone(),
+                geo: self.enrich.geo,
+                ..DecodeConfig::default()
+            },
+            rules: self.rules.clone(),
+            series: self.series.clone(),
+            budget: self.budget.clone(),
+            time: self.time.clone(),
+        }
+    }
+
+    /// Checks what can be checked without files and networks; the first thing that is wrong.
+    pub fn check(&self) -> Result<(), ConfigError> {
+        let invalid = |text: String| ConfigError::Invalid(text);
+        let detect = self.detect();
+        Settings::new(&detect.decode, None).map_err(|e| invalid(e.to_string()))?;
+        Rules::compile(&detect.rules).map_err(|e| invalid(format!("rules: {e}")))?;
+        let series = SeriesConfig {
+            timezone: self.shop.timezone.clone(),
+            allowed_lateness_ms: self.time.allowed_lateness_ms,
+            ..SeriesConfig::default()
+        };
+        SeriesBook::new(series).map_err(|e| invalid(format!("series: {e}")))?;
+        self.webhooks.check().map_err(|e| invalid(e.to_string()))?;
+        sections::check(self).map_err(invalid)
+    }
+
+    /// As TOML; secrets are hidden by their own types.
+    pub fn to_toml(&self) -> Result<String, ConfigError> {
+        toml::to_string(self).map_err(|e| ConfigError::Invalid(e.to_string()))
+    }
+}
+
+/// `SECTION__KEY` as `section.key`; names of currencies stay in capitals.
+fn env_key(key: &str) -> String {
+    match key.split_once("__") {
+        Some((section, rest)) if section.eq_ignore_ascii_case("fx") => format!("fx.{rest}"),
+        _ => key.to_ascii_lowercase().replace("__", "."),
+    }
+}
+
+/// Says where, and what was expected; the value itself may be a secret and is left out.
+fn wrong(file: &str, error: &figment::Error) -> ConfigError {
+    use figment::error::Kind;
+    let message = match &error.kind {
+        Kind::InvalidType(_, expected) => format!("must be {expected}"),
+        Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => format!("must be {expected}"),
+        Kind::UnknownVariant(_, variants) => format!("must be one of {}", variants.join(", ")),
+        other => other.to_string(),
+    };
+    let place = if error.path.is_empty() { file.to_owned() } else { error.path.join(".") };
+    ConfigError::Value { place, message }
+}
