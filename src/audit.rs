@@ -9,13 +9,13 @@ use crate::gateway::rejects::GATEWAY_KIND;
 use crate::persist::READER;
 use crate::store::positions;
 use crate::store::{self, Store};
-use pulse_dataflows::ports::{EventLog, LogError, LogReader, Partition, Topic};
+use pulse_dataflows::ports::{EventLog, LogError, LogReader, Meta, Partition, Topic};
 use serde::Deserialize;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use xxhash_rust::xxh3::xxh3_128;
 
-/// Ids in memory in one pass: 17 bytes each, three sets.
-const PASS: u64 = 4_000_000;
+/// Ids in memory in one pass: three sets of some 30 bytes an id, so about 400 MB at most.
+const IDS_IN_PASS: u64 = 4_000_000;
 /// Ids that are named in the report.
 const NAMED: usize = 20;
 
@@ -96,6 +96,9 @@ enum Fate {
     Expected,
 }
 
+/// Told (partition, offset), meta and value of each record.
+type EachRecord<'f> = dyn FnMut((u16, u64), Meta, &[u8]) + 'f;
+
 /// Ends of the partitions that one audit looks at, and what came out otherwise than scored.
 struct View<'a> {
     log: &'a dyn EventLog,
@@ -139,11 +142,7 @@ impl<'a> View<'a> {
     }
 
     /// Every record of a topic as far as the view goes.
-    fn each(
-        &self,
-        topic: Topic,
-        f: &mut dyn FnMut((u16, u64), pulse_dataflows::ports::Meta, &[u8]),
-    ) -> Result<(), LogError> {
+    fn each(&self, topic: Topic, f: &mut EachRecord) -> Result<(), LogError> {
         let mut reader: Box<dyn LogReader> = self.log.reader();
         for (partition, end) in self.ends.iter().filter(|(partition, _)| partition.topic == topic) {
             let mut from = self.log.start(*partition);
@@ -186,9 +185,10 @@ pub fn audit(log: &dyn EventLog, store: &Store) -> Result<AuditReport, AuditErro
         let next = store.read(|db| positions::get(db, READER, *partition))?.next;
         read.insert(*partition, next);
     }
-    let passes = u128::from(size(Topic::Raw).max(size(Topic::Scored)) / PASS + 1);
+    let passes = u128::from(size(Topic::Raw).max(size(Topic::Scored)) / IDS_IN_PASS + 1);
     for pass in 0..passes {
-        events(&view, store, &read, &|hash| hash % passes == pass, &mut report)?;
+        let mine = |hash| hash % passes == pass;
+        events(&Pass { view: &view, store, read: &read, mine: &mine }, &mut report)?;
     }
     alerts(&view, store, &read, &mut report)?;
     report.agrees = report.missing + report.invented + report.missing_in_store + report.alerts_missing_in_store == 0;
@@ -201,94 +201,110 @@ fn name(report: &mut AuditReport, what: &str, of: (&str, &str)) {
     }
 }
 
-/// One pass over the events whose hash is `mine`.
-fn events(
-    view: &View,
-    store: &Store,
-    read: &BTreeMap<Partition, u64>,
-    mine: &dyn Fn(u128) -> bool,
-    report: &mut AuditReport,
-) -> Result<(), AuditError> {
-    let mut raw: BTreeMap<u128, Fate> = BTreeMap::new();
-    let mut records = 0;
-    view.each(Topic::Raw, &mut |place, _, value| {
-        let Some((source, id, heartbeat)) = Identity::of(value) else {
-            // Not an event: it has a fate, but no id to compare by; its place stands for it.
-            let hash = hash("\0", &format!("{}/{}", place.0, place.1));
-            if mine(hash) {
-                records += 1;
-                raw.insert(hash, view.fate(place, false));
-            }
-            return;
-        };
-        let hash = hash(&source, &id);
-        if mine(hash) {
-            records += 1;
-            let fate = view.fate(place, heartbeat);
-            raw.entry(hash).and_modify(|known| *known = (*known).min(fate)).or_insert(fate);
-        }
-    })?;
-    let mut kept: BTreeMap<u128, ()> = BTreeMap::new();
-    let all = store.reader()?; // no time limit: this one may take long
-    let mut statement = all.prepare("SELECT source, event_id FROM scored_events")?;
-    let mut rows = statement.query([])?;
-    while let Some(row) = rows.next()? {
-        let (source, id): (String, String) = (row.get(0)?, row.get(1)?);
-        let hash = hash(&source, &id);
-        if mine(hash) {
-            kept.insert(hash, ());
-        }
-    }
-    let mut scored: BTreeMap<u128, ()> = BTreeMap::new();
-    let starts: BTreeMap<u16, u64> =
-        view.ends.keys().filter(|p| p.topic == Topic::Raw).map(|p| (p.number, view.log.start(*p))).collect();
-    view.each(Topic::Scored, &mut |place, meta, value| {
-        let Some((source, id, _)) = Identity::of(value) else { return };
-        let hash = hash(&source, &id);
-        if !mine(hash) {
-            return;
-        }
-        let partition = Partition { topic: Topic::Scored, number: place.0 };
-        if read.get(&partition).is_none_or(|next| place.1 >= *next) {
-            report.persist_lag += 1;
-        } else if !kept.contains_key(&hash) {
-            report.missing_in_store += 1;
-            name(report, "missing in the store", (&source, &id));
-        }
-        let trimmed = starts.get(&meta.cause.partition).is_some_and(|start| meta.cause.offset < *start);
-        if !raw.contains_key(&hash) && !trimmed {
-            report.invented += 1;
-            name(report, "invented", (&source, &id));
-        }
-        scored.insert(hash, ());
-    })?;
+/// One pass: a part of the ids, by their hash.
+struct Pass<'a> {
+    view: &'a View<'a>,
+    store: &'a Store,
+    read: &'a BTreeMap<Partition, u64>,
+    mine: &'a dyn Fn(u128) -> bool,
+}
+
+/// Compares this pass's ids of `events.raw`, `events.scored` and the store.
+fn events(pass: &Pass, report: &mut AuditReport) -> Result<(), AuditError> {
+    let (records, raw) = pass.raw()?;
+    let kept = pass.kept()?;
+    let scored = pass.scored(&raw, &kept, report)?;
     report.raw += records;
     report.raw_ids += raw.len() as u64;
     report.duplicate += records - raw.len() as u64;
-    let mut missing = vec![];
+    let mut missing = BTreeSet::new();
     for (hash, fate) in &raw {
         match fate {
-            _ if scored.contains_key(hash) => report.scored += 1,
+            _ if scored.contains(hash) => report.scored += 1,
             Fate::Heartbeat => report.heartbeats += 1,
             Fate::Rejected => report.rejected += 1,
             Fate::Quarantined => report.quarantined += 1,
             Fate::InFlight => report.in_flight += 1,
             // Scored before the log that is kept begins: a repeat of that one.
-            Fate::Expected if kept.contains_key(hash) => report.duplicate += 1,
-            Fate::Expected => missing.push(*hash),
+            Fate::Expected if kept.contains(hash) => report.duplicate += 1,
+            Fate::Expected => _ = missing.insert(*hash),
         }
     }
     report.missing += missing.len() as u64;
     if !missing.is_empty() {
-        view.each(Topic::Raw, &mut |_, _, value| {
+        pass.view.each(Topic::Raw, &mut |_, _, value| {
             if let Some((source, id, _)) = Identity::of(value)
-                && missing.binary_search(&hash(&source, &id)).is_ok()
+                && missing.contains(&hash(&source, &id))
             {
                 name(report, "missing", (&source, &id));
             }
         })?;
     }
     Ok(())
+}
+
+impl Pass<'_> {
+    /// Number of records, and the ids with what became of them.
+    fn raw(&self) -> Result<(u64, BTreeMap<u128, Fate>), AuditError> {
+        let (mut records, mut raw) = (0, BTreeMap::new());
+        self.view.each(Topic::Raw, &mut |place, _, value| {
+            // What is no event has a fate, but no id to compare by: its place stands for it.
+            let (hash, heartbeat) = match Identity::of(value) {
+                Some((source, id, heartbeat)) => (hash(&source, &id), heartbeat),
+                None => (hash("\0", &format!("{}/{}", place.0, place.1)), false),
+            };
+            if (self.mine)(hash) {
+                records += 1;
+                let fate = self.view.fate(place, heartbeat);
+                raw.entry(hash).and_modify(|known: &mut Fate| *known = (*known).min(fate)).or_insert(fate);
+            }
+        })?;
+        Ok((records, raw))
+    }
+
+    /// Ids in the store.
+    fn kept(&self) -> Result<BTreeSet<u128>, AuditError> {
+        let db = self.store.reader()?; // no time limit: this one may take long
+        let mut statement = db.prepare("SELECT source, event_id FROM scored_events")?;
+        let mut rows = statement.query([])?;
+        let mut kept = BTreeSet::new();
+        while let Some(row) = rows.next()? {
+            let (source, id): (String, String) = (row.get(0)?, row.get(1)?);
+            kept.extend(Some(hash(&source, &id)).filter(|hash| (self.mine)(*hash)));
+        }
+        Ok(kept)
+    }
+
+    /// Ids in `events.scored`; those that never went in, and those that the store lacks, are reported.
+    fn scored(
+        &self,
+        raw: &BTreeMap<u128, Fate>,
+        kept: &BTreeSet<u128>,
+        report: &mut AuditReport,
+    ) -> Result<BTreeSet<u128>, AuditError> {
+        let mut scored = BTreeSet::new();
+        self.view.each(Topic::Scored, &mut |place, meta, value| {
+            let Some((source, id, _)) = Identity::of(value) else { return };
+            let hash = hash(&source, &id);
+            if !(self.mine)(hash) {
+                return;
+            }
+            let partition = Partition { topic: Topic::Scored, number: place.0 };
+            if self.read.get(&partition).is_none_or(|next| place.1 >= *next) {
+                report.persist_lag += 1;
+            } else if !kept.contains(&hash) {
+                report.missing_in_store += 1;
+                name(report, "missing in the store", (&source, &id));
+            }
+            let start = self.view.log.start(Partition { topic: Topic::Raw, number: meta.cause.partition });
+            if !raw.contains_key(&hash) && meta.cause.offset >= start {
+                report.invented += 1;
+                name(report, "invented", (&source, &id));
+            }
+            scored.insert(hash);
+        })?;
+        Ok(scored)
+    }
 }
 
 /// Alerts and incidents of the log, as far as persist has read, against the store.
@@ -298,7 +314,7 @@ fn alerts(
     read: &BTreeMap<Partition, u64>,
     report: &mut AuditReport,
 ) -> Result<(), AuditError> {
-    let mut ids: BTreeMap<(&str, String), ()> = BTreeMap::new();
+    let mut ids: BTreeSet<(&str, String)> = BTreeSet::new();
     view.each(Topic::Alerts, &mut |place, _, value| {
         #[derive(Deserialize)]
         struct Envelope {
@@ -312,11 +328,11 @@ fn alerts(
         let partition = Partition { topic: Topic::Alerts, number: place.0 };
         let Ok(Envelope { data }) = serde_json::from_slice(value) else { return };
         if read.get(&partition).is_some_and(|next| place.1 < *next) {
-            ids.extend(data.alert_id.map(|id| (("alerts", id), ())));
-            ids.extend(data.incident_id.map(|id| (("incidents", id), ())));
+            ids.extend(data.alert_id.map(|id| ("alerts", id)));
+            ids.extend(data.incident_id.map(|id| ("incidents", id)));
         }
     })?;
-    for (kind, id) in ids.keys() {
+    for (kind, id) in &ids {
         let known = store.read(|db| -> store::Result<bool> {
             Ok(match *kind {
                 "alerts" => store::query::alerts::get(db, id)?.is_some(),

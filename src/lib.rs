@@ -6,6 +6,7 @@
 //! Deliberately absent: scoring. What a score is, is decided below, in `dataflows`, `operators` and `models`.
 
 pub mod access;
+pub mod app;
 pub mod backtest;
 pub mod cli;
 pub mod config;

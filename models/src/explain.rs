@@ -1,5 +1,5 @@
-//! Says which columns make a row unusual: by each value's tail probability; where every tail is ordinary, by how far the
-//! value lies from what the other values let expect.
+//! Says which columns make a row unusual: by each value's tail probability, and by how far it lies from what the other
+//! values let expect. Both are calibrated on training rows, so they compare; a column counts with the stronger one.
 //!
 //! Deliberately absent: sentences; the caller has units and languages.
 
@@ -11,8 +11,10 @@ use crate::scaling::Scaling;
 
 /// Reasons named at most.
 pub const MAX_REASONS: usize = 5;
-/// A value with a tail of -log10 p below this is ordinary by itself.
+/// A value with a tail of -log10 p below this is ordinary by itself: what is expected is then said given the others.
 const ORDINARY: f64 = 2.0;
+/// Rows that conditional deviations are calibrated on, at most; each costs the square of the columns.
+const MAX_CONDITIONAL_ROWS: usize = 10_000;
 /// Further reasons have at least this -log10 p; the first is always named.
 const WORTH_NAMING: f64 = 1.0;
 /// Both tails count: log10 of 2.
@@ -54,6 +56,8 @@ pub struct Reason {
 pub(crate) struct Tails {
     high: Calibrator,
     low: Calibrator,
+    /// Of the squared distance from what the others let expect, in conditional deviations.
+    given_others: Calibrator,
     expected: [f32; 2],
 }
 
@@ -65,7 +69,16 @@ pub struct Explainer {
 
 impl Explainer {
     /// Learns each kept column's tails from raw rows; values that are not available are left out.
-    pub fn fit(rows: Matrix, scaling: &Scaling) -> Explainer {
+    pub fn fit(rows: Matrix, scaling: &Scaling, whole: &Mahalanobis) -> Explainer {
+        let mut squares = vec![vec![]; scaling.width()];
+        let thinned = rows.thinned(MAX_CONDITIONAL_ROWS);
+        for row in thinned.chunks(rows.columns().max(1)) {
+            let (raw, scaled) = kept(row, scaling);
+            let conditional = whole.conditional(&scaled);
+            let all = squares.iter_mut().zip(&raw).zip(conditional.iter().zip(&scaled));
+            all.filter(|((_, raw), _)| !raw.is_nan())
+                .for_each(|((column, _), (c, value))| column.push(square(*c, *value)));
+        }
         let tails = |(index, column): (usize, &crate::scaling::Column)| {
             let values = rows.column(usize::from(column.source)).filter(|v| v.is_finite());
             let mut scaled: Vec<f64> = values.map(|v| f64::from(scaling.scale(index, v))).collect();
@@ -73,7 +86,8 @@ impl Explainer {
             let at = |q: f64| scaled.get((scaled.len().saturating_sub(1) as f64 * q) as usize).copied().unwrap_or(0.0);
             let expected = [at(0.05), at(0.95)].map(|s| scaling.unscale(index, s as f32));
             let mut negated: Vec<f64> = scaled.iter().map(|s| -s).collect();
-            Tails { high, low: Calibrator::fit(&mut negated, Prior::None), expected }
+            let given_others = squares.get_mut(index).map(|s| Calibrator::fit(s, Prior::None)).unwrap_or_default();
+            Tails { high, low: Calibrator::fit(&mut negated, Prior::None), given_others, expected }
         };
         Explainer { columns: scaling.kept.iter().enumerate().map(tails).collect() }
     }
@@ -81,13 +95,16 @@ impl Explainer {
     /// The reasons of one raw row, the strongest first; ties by column.
     pub fn explain(&self, row: &[f32], scaling: &Scaling, whole: &Mahalanobis, out: &mut Vec<Reason>) {
         out.clear();
-        let raw: Vec<f32> =
-            scaling.kept.iter().map(|c| row.get(usize::from(c.source)).copied().unwrap_or(f32::NAN)).collect();
-        let scaled: Vec<f32> = raw.iter().enumerate().map(|(i, v)| scaling.scale(i, *v)).collect();
-        let mut found = self.by_tail(&raw, &scaled, scaling);
-        if found.iter().all(|(log_p, _)| *log_p < ORDINARY) {
-            found = by_others(&raw, &scaled, scaling, whole);
-        }
+        let (raw, scaled) = kept(row, scaling);
+        let conditional = whole.conditional(&scaled);
+        let all = self.columns.iter().enumerate().zip(raw.iter().zip(&scaled)).zip(&conditional);
+        let available = all.filter(|((_, (raw, _)), _)| !raw.is_nan());
+        let mut found: Vec<(f64, Reason)> = available
+            .filter_map(|(((index, tails), (raw, scaled)), given)| {
+                let column = usize::from(scaling.kept.get(index)?.source);
+                Some(tails.judge(*scaled, *given, |s| scaling.unscale(index, s)).named(column, *raw))
+            })
+            .collect();
         found.sort_by(|a, b| b.0.total_cmp(&a.0).then(a.1.column.cmp(&b.1.column)));
         let sum: f64 = found.iter().map(|(log_p, _)| log_p).sum();
         for (rank, (log_p, reason)) in found.into_iter().enumerate().take(MAX_REASONS) {
@@ -97,52 +114,61 @@ impl Explainer {
         }
     }
 
-    fn by_tail(&self, raw: &[f32], scaled: &[f32], scaling: &Scaling) -> Vec<(f64, Reason)> {
-        let all = self.columns.iter().zip(&scaling.kept).zip(raw.iter().zip(scaled));
-        let available = all.filter(|(_, (raw, _))| !raw.is_nan());
-        available
-            .map(|((tails, column), (raw, scaled))| {
-                let (high, low) = (tails.high.log_p(f64::from(*scaled)), tails.low.log_p(-f64::from(*scaled)));
-                let log_p = (high.max(low) - TWO_SIDED).max(0.0);
-                (log_p, reason(usize::from(column.source), high >= low, *raw, tails.expected))
-            })
-            .collect()
-    }
-
     pub(crate) fn is_sound(&self, width: usize) -> bool {
-        let ok = |t: &Tails| t.high.is_sound() && t.low.is_sound() && t.expected.iter().all(|e| e.is_finite());
+        let ok = |t: &Tails| {
+            t.high.is_sound()
+                && t.low.is_sound()
+                && t.given_others.is_sound()
+                && t.expected.iter().all(|e| e.is_finite())
+        };
         self.columns.len() == width && self.columns.iter().all(ok)
     }
 }
 
-fn by_others(raw: &[f32], scaled: &[f32], scaling: &Scaling, whole: &Mahalanobis) -> Vec<(f64, Reason)> {
-    let conditional = whole.conditional(scaled);
-    let mut found = vec![];
-    for (index, (expected, deviation)) in conditional.into_iter().enumerate() {
-        let (Some(raw), Some(scaled), Some(column)) = (raw.get(index), scaled.get(index), scaling.kept.get(index))
-        else {
-            continue;
-        };
-        let z = f64::from((scaled - expected) / deviation);
-        if !raw.is_nan() && z.is_finite() {
-            let ends = [expected - Z90 * deviation, expected + Z90 * deviation].map(|s| scaling.unscale(index, s));
-            // -log10 of a normal tail, to within a constant that does not change the order.
-            found.push((
-                z * z / (2.0 * std::f64::consts::LN_10),
-                reason(usize::from(column.source), z >= 0.0, *raw, ends),
-            ));
-        }
-    }
-    found
+/// What is found of one value.
+struct Finding {
+    log_p: f64,
+    high: bool,
+    expected: [f32; 2],
 }
 
-fn reason(column: usize, high: bool, value: f32, expected: [f32; 2]) -> Reason {
-    let direction = match high {
-        true if value > 0.0 && counts_new(column) => Direction::New,
-        true => Direction::High,
-        false => Direction::Low,
-    };
-    Reason { column, direction, value, expected, contribution: 0.0 }
+impl Tails {
+    /// `given` is what the others let expect and the deviation round it, scaled like the value.
+    fn judge(&self, scaled: f32, given: (f32, f32), unscale: impl Fn(f32) -> f32) -> Finding {
+        let (high, low) = (self.high.log_p(f64::from(scaled)), self.low.log_p(-f64::from(scaled)));
+        let tail = (high.max(low) - TWO_SIDED).max(0.0);
+        let given_others = self.given_others.log_p(square(given, scaled));
+        if tail >= ORDINARY || tail >= given_others {
+            return Finding { log_p: tail.max(given_others), high: high >= low, expected: self.expected };
+        }
+        let expected = [given.0 - Z90 * given.1, given.0 + Z90 * given.1].map(unscale);
+        Finding { log_p: given_others, high: scaled >= given.0, expected }
+    }
+}
+
+impl Finding {
+    fn named(self, column: usize, value: f32) -> (f64, Reason) {
+        let direction = match self.high {
+            true if value > 0.0 && counts_new(column) => Direction::New,
+            true => Direction::High,
+            false => Direction::Low,
+        };
+        (self.log_p, Reason { column, direction, value, expected: self.expected, contribution: 0.0 })
+    }
+}
+
+/// Squared distance in conditional deviations.
+fn square(given: (f32, f32), scaled: f32) -> f64 {
+    let z = f64::from(scaled - given.0) / f64::from(given.1);
+    if z.is_finite() { z * z } else { 0.0 }
+}
+
+/// The kept values of a raw row, and the same scaled.
+fn kept(row: &[f32], scaling: &Scaling) -> (Vec<f32>, Vec<f32>) {
+    let raw: Vec<f32> =
+        scaling.kept.iter().map(|c| row.get(usize::from(c.source)).copied().unwrap_or(f32::NAN)).collect();
+    let scaled = raw.iter().enumerate().map(|(i, v)| scaling.scale(i, *v)).collect();
+    (raw, scaled)
 }
 
 /// Does the column count what was not seen before?

@@ -9,6 +9,7 @@ use crate::explain::Explainer;
 use crate::features::{FEATURE_SCHEMA, FEATURES, GROUPS, Group, Row};
 use crate::matrix::Matrix;
 use crate::quantile::{BUDGET_PER_DAY, START, Target};
+use std::borrow::Cow;
 
 /// A group with fewer rows is scored by the pooled model of all groups.
 pub const MIN_GROUP_ROWS: usize = 100;
@@ -99,10 +100,15 @@ pub fn fit(parts: &[Part], options: &Options) -> Result<Bundle, FitError> {
     Ok(bundle.sealed())
 }
 
-fn gather(parts: &[Part], group: Group) -> (Vec<Row>, Vec<Option<f32>>) {
-    let (mut rows, mut rules) = (vec![], vec![]);
+/// A group's rows, copied only where several parts hold them, and what the rules said of each.
+fn gather(parts: &[Part], group: Group) -> (Cow<'_, [Row]>, Vec<Option<f32>>) {
+    let (mut rows, mut rules) = (Cow::Borrowed(&[][..]), vec![]);
     for part in parts.iter().filter(|p| p.group == group) {
-        rows.extend_from_slice(&part.rows);
+        if rows.is_empty() {
+            rows = Cow::Borrowed(&part.rows)
+        } else {
+            rows.to_mut().extend_from_slice(&part.rows)
+        }
         rules.extend((0..part.rows.len()).map(|i| part.rules.get(i).copied().flatten()));
     }
     (rows, rules)
@@ -112,7 +118,8 @@ fn fit_group(rows: &[Row], rules: &[Option<f32>], seed: u64, weights: &Weights) 
     let matrix = Matrix::new(rows.as_flattened(), FEATURES);
     let fitted = Ensemble::fit(matrix, seed)?;
     let thinned = matrix.thinned(MAX_FIT_ROWS);
-    let explainer = Explainer::fit(Matrix::new(&thinned, FEATURES), &fitted.ensemble.scaling);
+    let Ensemble { scaling, mahalanobis, .. } = &fitted.ensemble;
+    let explainer = Explainer::fit(Matrix::new(&thinned, FEATURES), scaling, mahalanobis);
     // The same rows, in the same order, as the calibration slice was thinned to.
     let held = rules.get(fitted.from..).unwrap_or_default();
     let count = held.len().min(MAX_CALIBRATION_ROWS);

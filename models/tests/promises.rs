@@ -58,6 +58,16 @@ fn the_same_seed_gives_the_same_bytes_and_they_read_back() {
     assert!(bytes.len() < 1 << 20, "{} bytes", bytes.len());
 }
 
+/// The same on every CPU and at every level of optimisation. Changes with any change to the fit or the rows above.
+#[test]
+fn the_fit_and_a_score_are_these_very_bits() {
+    let bundle = bundle(5);
+    let mut out = vec![];
+    bundle.model(Group::Order).score(&rows(1, 6), &mut Scratch::default(), &mut out);
+    let found = (format!("{:016x}", bundle.checksum), format!("{:016x}", out[0].base.to_bits()));
+    assert_eq!(found, ("d56cc13704b9d64d".to_string(), "3fb86da54e6349de".to_string()));
+}
+
 #[test]
 fn damage_is_refused_by_name() {
     let bytes = bundle(5).to_bytes();
@@ -174,7 +184,7 @@ fn an_injected_extreme_value_is_named_first() {
         assert!(reasons.windows(2).all(|w| w[0].contribution >= w[1].contribution));
     }
     println!("named first {first}, in the top three {third} of {tried}");
-    assert!(first * 100 >= tried * 85 && third * 1000 >= tried * 990, "{first} {third} of {tried}");
+    assert!(first * 100 >= tried * 92 && third * 1000 >= tried * 995, "{first} {third} of {tried}");
 }
 
 #[test]

@@ -1,6 +1,6 @@
 //! How long the gateway's check and the decoding of an order take: nanoseconds an event, one core.
 //!
-//! `cargo run --release -p pulse-operators --example decode_speed`
+//! `cargo run --release -p pulse-operators --example decode_speed [order|view]`
 
 use pulse_operators::record::{Arena, DecodeConfig, Settings, admit, decode};
 use std::time::Instant;
@@ -44,7 +44,11 @@ fn main() {
         ..DecodeConfig::default()
     };
     let settings = Settings::new(&config, None).unwrap_or_default();
+    let only = std::env::args().nth(1);
     for (name, make) in [("order", order as fn(usize) -> String), ("view", view)] {
+        if only.as_ref().is_some_and(|only| only != name) {
+            continue;
+        }
         let events: Vec<String> = (0..EVENTS).map(make).collect();
         let bytes = events.iter().map(String::len).sum::<usize>() / EVENTS;
         let mut good = 0;

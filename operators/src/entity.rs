@@ -163,11 +163,8 @@ pub fn answers_of(batch: &Batch, slot: usize, answers: &mut Answers) {
     for (place, _) in event.extra.iter().enumerate().filter(|(_, key)| **key != 0) {
         answers.extra[place] = left.next();
     }
-    // one answer an item, in the order of the items; items without a product have none
-    for item in batch.arena.items(event) {
-        let answer = if item.product == 0 { None } else { left.next() };
-        answers.products.push(answer.unwrap_or_default());
-    }
+    // one for each item that names a product, in the order of the items
+    answers.products.extend(left);
 }
 
 /// A copied section of one of the tables.

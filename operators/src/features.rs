@@ -47,7 +47,7 @@ pub fn goods_minor(event: &Event, arena: &Arena) -> Option<f64> {
     }
     items.iter().try_fold(0.0, |sum, item| {
         let quantity = if item.quantity.is_nan() { 1.0 } else { item.quantity };
-        (item.price_minor != NO_AMOUNT).then(|| sum + item.price_minor as f64 * quantity)
+        (item.price_minor != NO_AMOUNT).then_some(sum + item.price_minor as f64 * quantity)
     })
 }
 

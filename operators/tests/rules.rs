@@ -15,9 +15,13 @@ use std::sync::Arc;
 
 /// An event and what its entities knew.
 pub struct Scene {
+    /// Decoded.
     pub event: Event,
+    /// Texts and items.
     pub arena: Arena,
+    /// What entities knew.
     pub answers: Answers,
+    /// What it was decoded with.
     pub settings: Settings,
 }
 

@@ -46,6 +46,16 @@ pub fn manifests(objects: &Objects) -> Result<Vec<String>, ObjectError> {
     Ok(objects.list(FOLDER)?.into_iter().filter(|name| name.ends_with(".manifest")).collect())
 }
 
+/// Where the oldest kept checkpoint stands: the log behind it is needed.
+pub fn oldest(objects: &Objects) -> Result<Option<Position>, ObjectError> {
+    for name in manifests(objects)? {
+        if let Some(manifest) = objects.get(&name)?.and_then(|bytes| Manifest::parse(&bytes)) {
+            return Ok(Some(manifest.position));
+        }
+    }
+    Ok(None)
+}
+
 /// The newest checkpoint that can be used.
 pub fn restore(objects: &Objects, log: &dyn EventLog) -> Result<Restored, RestoreError> {
     let mut problems = Vec::new();

@@ -18,7 +18,7 @@ pub(crate) struct Batch {
     /// Records by place.
     parts: BTreeMap<usize, Records>,
     acks: Vec<(Ack, Result<Vec<u64>, LogError>)>,
-    /// It promises durability, so it must be synced.
+    /// It promises durability (of itself, or, when it has no records, of the outputs in front of it), so sync.
     pub sync: bool,
     /// The hook has input that waits for outputs.
     pub waiting: bool,
@@ -69,11 +69,11 @@ impl Batch {
             return Err(LogError::Unexpected);
         }
         let places = request.parts.iter().map(|(p, _)| layout.place(*p)).collect::<Result<Vec<_>, _>>()?;
+        self.sync |= request.outputs.is_none();
         let mut first = Vec::with_capacity(places.len());
         for (place, (_, records)) in places.into_iter().zip(request.parts) {
             first.push(self.reach(ends, place));
             if !records.is_empty() {
-                self.sync |= request.outputs.is_none();
                 self.parts.entry(place).or_default().append(records);
             }
         }

@@ -37,6 +37,9 @@ pub enum OpenError {
         /// Asked for.
         asked: u16,
     },
+    /// Asked for none.
+    #[error("a log needs at least one partition")]
+    NoPartitions,
     /// Written by another version, or not a log.
     #[error("not a log this version can read: format {0}, this is {current}", current = sqlite::FORMAT)]
     Format(i64),

@@ -136,10 +136,11 @@ pub fn router(parts: Parts) -> Router {
     api::build(parts)
 }
 
-/// Bounds of the sidecar's connections: people and dashboards, not shops.
+/// Bounds of the sidecar's connections: people and dashboards, not shops. A page that loads itself again every five seconds
+/// keeps its connection.
 pub const LISTEN: ListenLimits = ListenLimits {
     connections: 256,
-    pace: Pace { header: Duration::from_secs(10), idle: Duration::from_secs(75), write: Duration::from_secs(30) },
+    pace: Pace { header: Duration::from_secs(10), idle: Duration::from_secs(30), write: Duration::from_secs(30) },
     drain: Duration::from_secs(5),
 };
 

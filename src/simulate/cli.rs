@@ -191,6 +191,12 @@ pub fn run(args: &SimulateArgs) -> Result<Option<Summary>, SimulateError> {
     }
 }
 
+/// As [`run`] without a gateway, to any writer.
+#[cfg(test)]
+pub(super) fn print_to(args: &SimulateArgs, out: impl Write) -> Result<(), SimulateError> {
+    print(job(args)?, out)
+}
+
 /// Writes lines; a reader that goes away ends it in peace.
 fn print(mut job: Job, out: impl Write) -> Result<(), SimulateError> {
     let mut out = BufWriter::with_capacity(OUTPUT_BUFFER, out);
@@ -210,8 +216,9 @@ fn print(mut job: Job, out: impl Write) -> Result<(), SimulateError> {
 fn print_lines(job: &mut Job, out: &mut impl Write) -> Result<(), SimulateError> {
     let failed = |error| SimulateError::Write { what: "events", error };
     let mut json = String::new();
-    let began = Instant::now();
+    // Before the clock starts: the first look runs the shop's warm-up.
     let first_ms = job.shop.peek_ms();
+    let began = Instant::now();
     let mut written = 0;
     while job.events.is_none_or(|events| written < events) {
         if let Some(rate) = job.rate {

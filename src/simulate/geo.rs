@@ -74,6 +74,9 @@ pub(super) const COUNTRIES: &[Country] = &[
 /// Places in [`COUNTRIES`] from which attackers come when they do not use an address in the shop's own countries.
 pub(super) const ABROAD: &[u8] = &[14, 15, 16, 17, 18, 8];
 
+/// In place of a country: none is known.
+pub(super) const UNKNOWN: u8 = 255;
+
 /// The place of a country in [`COUNTRIES`].
 pub(super) fn index(code: &str) -> Option<u8> {
     COUNTRIES.iter().position(|country| country.code == code).map(|place| place as u8)

@@ -1,14 +1,16 @@
 //! Customers: everything about a customer is a function of seed and number, so that millions cost no memory.
 //!
-//! Customers of a country have numbers 0, 1, 2, ...; low ones come often (the number is drawn as n u^2.2, so visits
-//! fall off as a power of the number). Deliberately absent: history; what a customer did is in the events.
+//! Customers of a country have numbers 0, 1, 2, ...; low ones come often: visits fall off as (number + n / 200)^-0.55.
+//! Deliberately absent: history; what a customer did is in the events.
 
 use super::geo;
 use super::rng::{Rng, mix, unit};
 use super::words::{APPS, BROWSERS, CATEGORIES};
 
-/// Exponent of the visits: the hundredth part of the customers makes an eighth of the visits.
-const VISIT_EXPONENT: f64 = 2.2;
+/// Visits of the first k customers grow with k to this power, beyond the first few.
+const VISIT_POWER: f64 = 0.45;
+/// The n-th part of the customers, and so many more, come about equally often: nobody comes every hour.
+const EQUALLY_KEEN: (f64, f64) = (200.0, 10.0);
 /// How long a home keeps its address, ms.
 const HOME_ADDRESS_MS: i64 = 9 * 86_400_000;
 
@@ -55,8 +57,11 @@ impl Person {
 
     /// Draws a customer of a country with `customers` of them.
     pub fn draw(seed: u64, country: u8, customers: u64, rng: &mut Rng) -> Person {
-        let place = customers.max(1) as f64 * libm::pow(rng.unit(), VISIT_EXPONENT);
-        Person::new(seed, country, place as u64)
+        let all = customers.max(1) as f64;
+        let keen = all / EQUALLY_KEEN.0 + EQUALLY_KEEN.1;
+        let (low, high) = (libm::pow(keen, VISIT_POWER), libm::pow(all + keen, VISIT_POWER));
+        let place = libm::pow(rng.range(low, high), 1.0 / VISIT_POWER) - keen;
+        Person::new(seed, country, (place.max(0.0) as u64).min(customers.max(1) - 1))
     }
 
     /// The device used now and its user agent: mostly the first of one to three, now and then a new one.

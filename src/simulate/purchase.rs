@@ -34,13 +34,14 @@ const TRIES: (u32, u32) = (4, 8);
 
 impl Plan<'_> {
     /// Goes to the till with a basket, or not.
-    pub fn to_the_till(&mut self, person: &Person, mut basket: Vec<(u32, u32)>, began_ms: i64, first_visit: bool) {
-        if basket.len() > 1 && self.rng.chance(0.12) {
-            if let Some((product, quantity)) = basket.pop() {
-                let (line, tag) = self.line(product, quantity);
-                self.put_tagged(Act::CartRemove(line), tag);
-                self.wait(15.0);
-            }
+    pub fn take_to_till(&mut self, person: &Person, mut basket: Vec<(u32, u32)>, began_ms: i64, first_visit: bool) {
+        if basket.len() > 1
+            && self.rng.chance(0.12)
+            && let Some((product, quantity)) = basket.pop()
+        {
+            let (line, tag) = self.line(product, quantity);
+            self.put_tagged(Act::CartRemove(line), tag);
+            self.wait(15.0);
         }
         if !self.rng.chance(CHECKOUT_SHARE) {
             return;

@@ -178,7 +178,7 @@ impl Renderer {
             push_hex(out, who.email);
             // A letter between the halves, so that no run of digits is long enough for a card number.
             out.push('e');
-            push_hex(out, who.email.rotate_left(31) >> 7);
+            push_hex(out, who.email.wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 16);
             out.push('"');
         }
         for (name, prefix, value) in [("session_id", "s-", who.session), ("device_id", "d-", who.device)] {
@@ -201,7 +201,10 @@ impl Renderer {
                 text(out, "user_agent", agent);
             }
         }
-        text(out, "country", geo::country(who.country).code);
+        // A crawler has no shop front: its country is that of its address.
+        if who.country != geo::UNKNOWN {
+            text(out, "country", geo::country(who.country).code);
+        }
         if who.terminal != 0 {
             out.push_str(",\"entities\":{\"terminal\":\"t-");
             push_number(out, u64::from(who.terminal));

@@ -293,7 +293,7 @@ impl Schedule {
 fn series_of(episode: &Episode) -> (&'static str, Option<(&'static str, String)>) {
     let country = || Some(("country", geo::country(episode.country).code.to_owned()));
     match episode.tag.kind {
-        Kind::PaymentOutage => ("payment_failures", country()),
+        Kind::PaymentOutage => ("payments_failed", country()),
         Kind::SilentTracker => ("events", Some(("source", episode.source.name().to_owned()))),
         Kind::Influencer => ("views", Some(("product_id", format!("p-{}", episode.product)))),
         Kind::NewCountry => ("orders", country()),

@@ -204,8 +204,9 @@ pub(super) fn run(job: Job, url: &str, key: Option<&str>) -> Result<Summary, Sim
 async fn send_all(mut job: Job, target: Arc<Target>) -> Result<Summary, SimulateError> {
     let in_flight = if job.rate.is_some() { IN_FLIGHT } else { 1 };
     let permits = Arc::new(Semaphore::new(in_flight));
-    let began = Instant::now();
+    // Before the clock starts: the first look runs the shop's warm-up.
     let first_ms = job.shop.peek_ms();
+    let began = Instant::now();
     let mut made = 0;
     let mut stop = std::pin::pin!(tokio::signal::ctrl_c());
     loop {

@@ -15,7 +15,7 @@ use super::world::{Counters, World};
 use super::{geo, words};
 
 /// Shares of the events: visits, tills, crawlers.
-const EVENT_SHARES: [f64; 3] = [0.87, 0.10, 0.03];
+const EVENT_SHARES: [f64; 3] = [0.93, 0.04, 0.03];
 /// Visits tried out to learn how many events one makes.
 const TRIAL_VISITS: u32 = 6000;
 /// The shop runs unseen for this long before its start, so that it does not open with an empty house.

@@ -96,10 +96,12 @@ impl Plan<'_> {
         }
     }
 
-    /// Roughly when branches are open: 8 to 18 UTC; always in a steady shop.
+    /// Roughly when branches are open: 8 to 18 UTC but on Sundays; always in a steady shop.
     fn open_hours(&self) -> bool {
         let moved = self.now_ms + self.world.config.clock_shift_ms;
-        self.world.config.flat || (8 * HOUR_MS..18 * HOUR_MS).contains(&moved.rem_euclid(DAY_MS))
+        let sunday = (moved.div_euclid(DAY_MS) + 3).rem_euclid(7) == 6;
+        let open = !sunday && (8 * HOUR_MS..18 * HOUR_MS).contains(&moved.rem_euclid(DAY_MS));
+        self.world.config.flat || open
     }
 
     /// Customers of one country at the till until `until_ms`, one every `gap_s` seconds: they run into the outage and try

@@ -185,13 +185,14 @@ impl Plan<'_> {
             }
         }
         if !basket.is_empty() {
-            self.to_the_till(person, basket, began_ms, first_visit);
+            self.take_to_till(person, basket, began_ms, first_visit);
         }
     }
 
     /// A crawler that says who it is.
     pub fn crawl(&mut self) {
         let bits = self.rng.bits();
+        self.who.country = geo::UNKNOWN;
         self.who.agent = CRAWLERS[self.rng.below(3) as usize];
         // Each search engine has a few addresses.
         self.who.ip = geo::address(8, mix(u64::from(self.who.agent), bits % 12));

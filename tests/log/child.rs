@@ -25,12 +25,19 @@ pub fn disturbed(mut command: Command, dir: &Path) -> Command {
     command.env("LD_PRELOAD", disk::library()).env("PULSE_DISK", dir);
     command
 }
-/// Starts the producer and waits until its log is open.
-pub fn producer(command: impl FnOnce(Command, &Path) -> Command, dir: &Path, run: u64) -> Child {
-    let mut child = command(self::command("produce", dir, run), dir).spawn().unwrap();
+/// A child that does not outlive a test that fails.
+pub struct Killed(pub Child);
+impl Drop for Killed {
+    fn drop(&mut self) {
+        let _ = (self.0.kill(), self.0.wait());
+    }
+}
+/// Starts a producer and waits until its log is open.
+pub fn producer(mut command: Command, dir: &Path, run: u64) -> Killed {
+    let mut child = Killed(command.spawn().unwrap());
     let ready = dir.join(format!("acked-{run}-0"));
     super::until("the child to open its log", || {
-        assert_eq!(child.try_wait().unwrap(), None, "the child ended by itself");
+        assert_eq!(child.0.try_wait().unwrap(), None, "the child ended by itself");
         ready.exists()
     });
     child
@@ -42,7 +49,7 @@ fn appends_and_finds_it_again() {
     let Ok(role) = std::env::var(ROLE) else {
         let dir = tempfile::tempdir().unwrap();
         let log = SqliteLog::open(&dir.path().join("log.db"), 2, options()).unwrap();
-        produce(&*log, dir.path(), 1, Some(Instant::now() + Duration::from_millis(200)));
+        produce(&*log, dir.path(), 1, Duration::ZERO, Some(Instant::now() + Duration::from_millis(200)));
         let (findings, requests) = inspect(&*log, dir.path());
         assert_eq!(findings, Findings::default());
         assert!(requests >= 6);
@@ -51,9 +58,10 @@ fn appends_and_finds_it_again() {
     let dir = std::env::var(DIR).unwrap();
     let dir = Path::new(&dir);
     match role.as_str() {
-        "produce" => {
+        "produce" | "produce slowly" => {
             let log = SqliteLog::open(&dir.join("log.db"), 2, options()).unwrap();
-            produce(&*log, dir, std::env::var(RUN).unwrap().parse().unwrap(), None);
+            let pause = Duration::from_millis(if role == "produce" { 0 } else { 20 });
+            produce(&*log, dir, std::env::var(RUN).unwrap().parse().unwrap(), pause, None);
         }
         "full" => full::held_until_there_is_space(dir),
         "small" => full::finished_from_the_reserve(dir),

@@ -1,6 +1,6 @@
 //! kill -9 at random moments, losses of power, zombies: nothing acknowledged is missing, nothing is there in part.
 
-use super::child::{disturbed, producer};
+use super::child::{command, disturbed, producer};
 use super::conformance::options;
 use super::workload::{Findings, Random, inspect, seed};
 use super::{disk, until};
@@ -11,10 +11,6 @@ use std::process::{Child, Command};
 use std::sync::Arc;
 use std::time::Duration;
 
-fn kill(mut child: Child) {
-    child.kill().unwrap();
-    child.wait().unwrap();
-}
 fn pause(ms: u64, random: &mut Random) {
     std::thread::sleep(Duration::from_micros(random.below(1000 * ms)));
 }
@@ -29,9 +25,9 @@ fn kill_9_loses_nothing_acknowledged() {
     for _ in 0..6 {
         let dir = tempfile::tempdir().unwrap();
         for round in 0..9 {
-            let child = producer(|command, _| command, dir.path(), 1 + round);
+            let child = producer(command("produce", dir.path(), 1 + round), dir.path(), 1 + round);
             pause(60, &mut random);
-            kill(child);
+            drop(child); // kill -9
             if round % 3 == 2 {
                 let (findings, requests) = inspect(&*open(dir.path()), dir.path());
                 assert_eq!(findings, Findings::default());
@@ -52,13 +48,13 @@ fn power(rounds: u64, lies: bool, random: &mut Random) -> (Findings, usize) {
         if round % 6 == 0 {
             dir = tempfile::tempdir().unwrap();
         }
-        let child = producer(disturbed, dir.path(), 1 + round);
+        let child = producer(disturbed(command("produce", dir.path(), 1 + round), dir.path()), dir.path(), 1 + round);
         if lies {
             disk::disturb(dir.path(), "sync-lies");
             pause(20, random);
         }
         pause(80, random);
-        kill(child);
+        drop(child); // kill -9
         cuts += usize::from(disk::lose_power(dir.path(), random) > 0);
         let (findings, _) = match SqliteLog::open(&dir.path().join("log.db"), 2, options()) {
             Ok(log) => inspect(&*log, dir.path()),
@@ -93,9 +89,9 @@ fn without_syncs_the_same_check_finds_losses() {
 #[test]
 fn a_failed_sync_ends_the_process_with_74() {
     let dir = tempfile::tempdir().unwrap();
-    let mut child = producer(disturbed, dir.path(), 1);
+    let mut child = producer(disturbed(command("produce", dir.path(), 1), dir.path()), dir.path(), 1);
     disk::disturb(dir.path(), "sync-fails");
-    assert_eq!(child.wait().unwrap().code(), Some(74));
+    assert_eq!(child.0.wait().unwrap().code(), Some(74));
     disk::heal(dir.path(), "sync-fails");
     assert_eq!(inspect(&*open(dir.path()), dir.path()).0, Findings::default());
 }
@@ -109,23 +105,23 @@ fn a_zombie_ends_fenced_with_75_and_adds_nothing() {
     let mut random = seed("zombie");
     for run in 0..3 {
         let dir = tempfile::tempdir().unwrap();
-        let mut zombie = producer(|command, _| command, dir.path(), 1 + run);
+        let mut zombie = producer(command("produce slowly", dir.path(), 1 + run), dir.path(), 1 + run);
         pause(50, &mut random);
         std::fs::remove_file(dir.path().join("LOCK")).unwrap(); // or the lock alone would keep the successor out
         let mut successor = None;
         until("a successor", || {
             // A zombie that stopped inside a transaction holds SQLite's lock: let it go on a little.
-            signal(&zombie, "-STOP");
+            signal(&zombie.0, "-STOP");
             successor = SqliteLog::open(&dir.path().join("log.db"), 2, options()).ok();
             if successor.is_none() {
-                signal(&zombie, "-CONT");
+                signal(&zombie.0, "-CONT");
             }
             successor.is_some()
         });
         let successor = successor.unwrap();
         let before = super::workload::ends(&*successor);
-        signal(&zombie, "-CONT");
-        assert_eq!(zombie.wait().unwrap().code(), Some(75));
+        signal(&zombie.0, "-CONT");
+        assert_eq!(zombie.0.wait().unwrap().code(), Some(75));
         assert_eq!(super::workload::ends(&*successor), before);
         assert!(successor.generation() > 0);
         successor.append_wait(super::input(super::RAW0, &[vec![0; 3]])).unwrap();

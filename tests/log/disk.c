@@ -56,10 +56,11 @@ static int before_write(int fd, uint64_t at, size_t bytes) {
     struct note note = { 0, file, at, bytes };
     char *old = calloc(1, bytes + 1), link[64];
     snprintf(link, sizeof link, "/proc/self/fd/%d", fd);
-    int again = open(link, O_RDONLY | O_CLOEXEC);
-    if (again >= 0) { if (pread(again, old, bytes, at) < 0) memset(old, 0, bytes); close(again); }
-    struct iovec parts[2] = { { &note, sizeof note }, { old, bytes } };
+    static int again[OTHER] = { -1, -1, -1 }; /* never closed: that would drop the process's locks on the file */
     pthread_mutex_lock(&lock);
+    if (again[file] < 0) again[file] = open(link, O_RDONLY | O_CLOEXEC);
+    if (again[file] < 0 || pread(again[file], old, bytes, at) < 0) abort();
+    struct iovec parts[2] = { { &note, sizeof note }, { old, bytes } };
     ssize_t written = writev(undo(), parts, 2);
     pthread_mutex_unlock(&lock);
     free(old);

@@ -12,10 +12,15 @@ mod workload;
 
 use pulse_dataflows::ports::{Cause, EventLog, Meta, Partition, Records, Request, Topic, partition};
 
+/// The first input partition.
 pub const RAW0: Partition = Partition { topic: Topic::Raw, number: 0 };
+/// The second one.
 pub const RAW1: Partition = Partition { topic: Topic::Raw, number: 1 };
+/// Outputs of the first.
 pub const SCORED0: Partition = Partition { topic: Topic::Scored, number: 0 };
+/// An input topic with one partition.
 pub const LABELS: Partition = Partition { topic: Topic::Labels, number: 0 };
+/// Where the fence and the hook's entries go.
 pub const EPOCHS: Partition = Partition { topic: Topic::Epochs, number: 0 };
 
 /// Meta with a time.
@@ -35,13 +40,13 @@ pub fn input<T: AsRef<[u8]>>(p: Partition, v: &[T]) -> Request {
 /// All values of a partition from its start on.
 pub fn read(log: &dyn EventLog, p: Partition) -> Vec<Vec<u8>> {
     let mut all = Vec::new();
-    let mut next = log.start(p);
-    let end = log.reader().each(p, next, u64::MAX, &mut |offset, _, value| {
+    let (mut next, end) = (log.start(p), log.end(p));
+    let reached = log.reader().each(p, next, end, &mut |offset, _, value| {
         assert_eq!(offset, next, "offsets are dense");
         next += 1;
         all.push(value.to_vec());
     });
-    assert_eq!(end.unwrap(), log.end(p));
+    assert_eq!(reached.unwrap(), end);
     all
 }
 /// Waits for something that must come.

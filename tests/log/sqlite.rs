@@ -63,6 +63,7 @@ fn what_is_not_this_log_is_refused() {
     let dir = dir();
     let path = dir.path().join("log.db");
     assert!(matches!(SqliteLog::open_reader(&path), Err(OpenError::Missing(_))));
+    assert!(matches!(SqliteLog::open(&path, 0, options()), Err(OpenError::NoPartitions)));
     drop(SqliteLog::open(&path, 2, options()).unwrap());
     let error = SqliteLog::open(&path, 3, options()).err().unwrap();
     assert!(matches!(error, OpenError::Partitions { stored: 2, asked: 3 }), "{error}");
@@ -97,7 +98,7 @@ fn a_reader_beside_the_owner_sees_and_is_woken() {
     let beside = SqliteLog::open_reader(&path).unwrap();
     assert_eq!(read(&*beside, RAW0), [b"first"]);
     let (tx, rx) = channel();
-    beside.subscribe(&[Topic::Raw], Box::new(move || drop(tx.send(()))));
+    beside.subscribe(&[Topic::Raw], Box::new(move || tx.send(()).unwrap_or_default()));
     for i in 0..150u8 {
         owner.append_wait(input(RAW0, &[[i]])).unwrap();
     }
@@ -178,6 +179,10 @@ fn those_who_wait_together_pay_for_one_sync() {
     assert_eq!((log.stats().commits.load(SeqCst), log.stats().syncs.load(SeqCst)), (1, 1));
     log.append_wait(Request { outputs: Some((0, 1)), ..input(SCORED0, &["o"]) }).unwrap();
     assert_eq!((log.stats().commits.load(SeqCst), log.stats().syncs.load(SeqCst)), (2, 1), "outputs are not synced");
+    log.append_wait(Request::default()).unwrap();
+    assert_eq!(log.stats().syncs.load(SeqCst), 2, "an input without records promises the outputs in front of it");
+    log.append_wait(Request::default()).unwrap();
+    assert_eq!((log.stats().commits.load(SeqCst), log.stats().syncs.load(SeqCst)), (2, 2), "once");
     log.sync().unwrap();
     assert_eq!(durations.lock().unwrap().len(), 1);
 }

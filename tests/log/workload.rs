@@ -9,7 +9,7 @@ use std::collections::BTreeMap;
 use std::fs::{self, OpenOptions};
 use std::io::Write;
 use std::path::Path;
-use std::time::Instant;
+use std::time::{Duration, Instant};
 
 /// SplitMix64.
 pub struct Random(pub u64);
@@ -60,8 +60,8 @@ fn request(number: Number, random: &mut Random) -> Request {
     Request { parts: parts.into(), outputs: number.3.then_some((number.1 as usize, number.2)), ..Request::default() }
 }
 
-/// Appends on three threads until `end`, which may never come. Returns when all are done.
-pub fn produce(log: &dyn EventLog, dir: &Path, run: u64, end: Option<Instant>) {
+/// Appends on three threads, with a pause between steps, until `end`, which may never come.
+pub fn produce(log: &dyn EventLog, dir: &Path, run: u64, pause: Duration, end: Option<Instant>) {
     std::thread::scope(|scope| {
         for thread in 0..3 {
             scope.spawn(move || {
@@ -76,6 +76,7 @@ pub fn produce(log: &dyn EventLog, dir: &Path, run: u64, end: Option<Instant>) {
                         log.append_wait(request((run, thread, step, output), &mut random)).unwrap();
                         acked.write_all(&[u8::from(output)]).unwrap(); // steps are dense: one byte says it all
                     }
+                    std::thread::sleep(pause);
                     if end.is_some_and(|end| Instant::now() > end) {
                         return;
                     }

@@ -1,7 +1,7 @@
 //! The gateway's side of decoding: is this JSON an event, and what stands in the log for it.
 //!
 //! The body stays as it came but for what is missing (`id`, `time` go in right behind the opening bracket) and for card
-//! numbers (masked in every text that is no id). What is admitted here is decoded later: both run the same checks.
+//! numbers (masked in every text but ids, times and amounts). What is admitted here is decoded later: both run the same checks.
 
 use super::decode::{DEFAULT_SOURCE, build};
 use super::fields::{Fields, Place};
@@ -101,7 +101,7 @@ fn absent(token: Token<'_>) -> bool {
 /// Where a missing field goes: in place of its `null`, else first in the object.
 fn insert(fields: &Fields<'_>, place: Place, value: &str, inserts: &mut Vec<(usize, String, usize)>) {
     if let Token::Null(at) = fields.get(place) {
-        inserts.push((at, value.to_owned(), "null".len()));
+        inserts.push((at as usize, value.to_owned(), "null".len()));
         return;
     }
     let more = !fields.empty || inserts.iter().any(|insert| insert.0 == fields.inside);

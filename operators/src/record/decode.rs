@@ -133,11 +133,20 @@ impl Builder<'_, '_> {
         })
     }
 
+    #[inline]
     fn optional(&mut self, place: Place) -> Result<Span, Reject> {
-        match short_text(&self.fields.get(place), place.name())? {
-            Some(text) => Ok(self.arena.push(&text)),
-            None => Ok(Span::default()),
+        match self.fields.get(place) {
+            Token::Absent | Token::Null(_) => Ok(Span::default()),
+            Token::Text(text) if !text.escaped && text.raw.len() <= MAX_ID_CHARS => Ok(self.arena.push(text.raw)),
+            token => self.unusual(token, place),
         }
+    }
+
+    /// Text with escapes, long text, and what is no text.
+    #[cold]
+    fn unusual(&mut self, token: Token<'_>, place: Place) -> Result<Span, Reject> {
+        let text = short_text(&token, place.name())?;
+        Ok(text.map_or(Span::default(), |text| self.arena.push(&text)))
     }
 
     fn required(&mut self, place: Place) -> Result<Span, Reject> {
@@ -257,7 +266,11 @@ impl Builder<'_, '_> {
     }
 
     fn country(&self, place: Place) -> Result<Country, Reject> {
-        let Some(text) = short_text(&self.fields.get(place), place.name())? else { return Ok(Country::NONE) };
+        let token = self.fields.get(place);
+        if token == Token::Absent {
+            return Ok(Country::NONE);
+        }
+        let Some(text) = short_text(&token, place.name())? else { return Ok(Country::NONE) };
         Country::parse(&text).ok_or_else(|| Reject::field(place.name(), "two letters (ISO 3166 alpha-2)"))
     }
 

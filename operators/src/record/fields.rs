@@ -118,10 +118,11 @@ impl Place {
             _ => return None,
         })
     }
-    /// Text that names something and is never masked.
-    fn is_id(self) -> bool {
+    /// Text that is never masked: ids, and amounts and times, which are no free text (masked, they could not be decoded).
+    fn stays(self) -> bool {
         use Place::*;
         matches!(self, Id | Source | Customer | Session | Device | Ip | Email | Order | PaymentId | PaymentCard)
+            || matches!(self, Time | Amount | Shipping | Tax | Discount)
     }
 }
 
@@ -190,7 +191,7 @@ impl<'a> Fields<'a> {
         }
     }
 
-    /// Takes one event apart. `watch` is told of every string that is not an id.
+    /// Takes one event apart. `watch` is told of every string that may be masked.
     pub fn parse<W: Watch>(json: &'a [u8], watch: &mut W) -> Result<Fields<'a>, Reject> {
         if json.len() > MAX_EVENT_BYTES + COMPLETION_BYTES {
             return Err(Reject::size(json.len()));
@@ -221,7 +222,7 @@ impl<'a> Fields<'a> {
                 }
                 other => match Place::of_event(other) {
                     Some(place) => {
-                        let token = value(reader, watch, place.is_id())?;
+                        let token = value(reader, watch, place.stays())?;
                         self.set(place, token);
                     }
                     None => {
@@ -249,7 +250,7 @@ impl<'a> Fields<'a> {
             first = false;
             match Place::of_payment(key.value().as_bytes()) {
                 Some(place) => {
-                    let token = value(reader, watch, place.is_id())?;
+                    let token = value(reader, watch, place.stays())?;
                     self.set(place, token);
                 }
                 None => {
@@ -297,7 +298,7 @@ fn item<'a, W: Watch>(reader: &mut Reader<'a>, watch: &mut W) -> Result<ItemToke
             b"product_id" => item.product = value(reader, watch, true)?,
             b"category" => item.category = reader.value(watch)?,
             b"quantity" => item.quantity = reader.value(watch)?,
-            b"price" => item.price = reader.value(watch)?,
+            b"price" => item.price = value(reader, watch, true)?,
             _ => {
                 watch.text(&key);
                 reader.value(watch)?;
@@ -312,9 +313,9 @@ fn not_there(token: &Token<'_>) -> Shape {
     if matches!(token, Token::Null(_)) { Shape::Absent } else { Shape::Wrong }
 }
 
-/// A value; when it is an id and text, nobody is told of it.
-fn value<'a, W: Watch>(reader: &mut Reader<'a>, watch: &mut W, id: bool) -> Result<Token<'a>, JsonError> {
-    if id && reader.text_next() { reader.value(&mut ()) } else { reader.value(watch) }
+/// A value; when it is text that stays as it is, nobody is told of it.
+fn value<'a, W: Watch>(reader: &mut Reader<'a>, watch: &mut W, stays: bool) -> Result<Token<'a>, JsonError> {
+    if stays && reader.text_next() { reader.value(&mut ()) } else { reader.value(watch) }
 }
 
 /// An object of names and values, the last of equal names counting.

@@ -28,8 +28,8 @@ pub enum JsonError {
 pub struct Text<'a> {
     /// With its escapes.
     pub raw: &'a str,
-    /// Byte of the input where `raw` starts.
-    pub at: usize,
+    /// Byte of the input where `raw` starts (events are far below 4 GiB; of longer texts nobody asks for it).
+    pub at: u32,
     /// Has it escapes?
     pub escaped: bool,
 }
@@ -56,7 +56,7 @@ pub enum Token<'a> {
     #[default]
     Absent,
     /// `null`, and the byte where it starts.
-    Null(usize),
+    Null(u32),
     /// `true` or `false`.
     Bool(bool),
     /// As written.
@@ -147,12 +147,14 @@ impl<'a> Reader<'a> {
     pub fn at(&self) -> usize {
         self.at
     }
+    #[inline]
     fn peek(&self) -> u8 {
         self.bytes.get(self.at).copied().unwrap_or(0) // no token starts with NUL
     }
     fn wrong<T>(&self, what: &'static str) -> Result<T, JsonError> {
         Err(JsonError::Syntax(what, self.at))
     }
+    #[inline]
     fn slice(&self, from: usize) -> &'a str {
         self.text.get(from..self.at).unwrap_or_default() // both ends are beside ASCII
     }
@@ -169,6 +171,7 @@ impl<'a> Reader<'a> {
         self.at += usize::from(is);
         is
     }
+    #[inline]
     fn enter(&mut self) -> Result<(), JsonError> {
         self.depth += 1;
         if self.depth > MAX_DEPTH { Err(JsonError::TooDeep) } else { Ok(()) }
@@ -255,7 +258,7 @@ impl<'a> Reader<'a> {
             }
             b't' => self.word("true", Token::Bool(true)),
             b'f' => self.word("false", Token::Bool(false)),
-            b'n' => self.word("null", Token::Null(from)),
+            b'n' => self.word("null", Token::Null(from as u32)),
             _ => self.wrong("expected a value"),
         }
     }
@@ -343,7 +346,7 @@ impl<'a> Reader<'a> {
         }
         let raw = self.slice(from);
         self.at += 1;
-        Ok(Text { raw, at: from, escaped })
+        Ok(Text { raw, at: from as u32, escaped })
     }
 
     /// Goes on, eight bytes a step, to the first quote, backslash or control character, or within eight bytes of the end.

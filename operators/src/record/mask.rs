@@ -25,7 +25,7 @@ pub fn luhn(digits: impl DoubleEndedIterator<Item = u8>) -> bool {
             digit => digit * 2,
         })
         .sum();
-    sum % 10 == 0
+    sum.is_multiple_of(10)
 }
 
 /// A digit of a text: its value and the bytes that write it.
@@ -48,10 +48,29 @@ pub struct Cards {
 impl Watch for Cards {
     #[inline]
     fn text(&mut self, text: &Text<'_>) {
-        if text.raw.len() >= *DIGITS.start() && text.raw.bytes().filter(u8::is_ascii_digit).count() >= *DIGITS.start() {
+        if text.raw.len() >= *DIGITS.start() && (text.escaped || worth_a_look(text.raw)) {
             self.search(text);
         }
     }
+}
+
+/// Has an unescaped text 13 digits with nothing but single spaces and hyphens between them?
+fn worth_a_look(raw: &str) -> bool {
+    let (mut digits, mut separated) = (0, false);
+    for byte in raw.bytes() {
+        match byte {
+            b'0'..=b'9' => {
+                digits += 1;
+                separated = false;
+                if digits >= *DIGITS.start() {
+                    return true;
+                }
+            }
+            b' ' | b'-' if !separated => separated = true,
+            _ => digits = 0,
+        }
+    }
+    false
 }
 
 impl Cards {
@@ -62,8 +81,9 @@ impl Cards {
         let (mut in_run, mut separators) = (false, 0);
         let units = Units::new(text.raw).map(Some).chain([None]);
         for unit in units {
-            let digit =
-                unit.and_then(|(c, at, length)| Some(Digit { value: c.to_digit(10)? as u8, at: text.at + at, length }));
+            let digit = unit.and_then(|(c, at, length)| {
+                Some(Digit { value: c.to_digit(10)? as u8, at: text.at as usize + at, length })
+            });
             if let Some(digit) = digit {
                 if !in_run {
                     runs.push(0);

@@ -4,7 +4,7 @@ use super::case::{Case, Found};
 use super::config::RulesConfig;
 use super::estimate;
 use crate::features::{LEAST_DEVIATION, catalogue_ratio, goods_minor, products};
-use crate::record::{Answer, Direction, EntityKind, Event, EventType, NO_AMOUNT, RuleHit, money};
+use crate::record::{Answer, Direction, EntityKind, EventType, NO_AMOUNT, RuleHit, money};
 use pulse_models::features::Group;
 
 /// Surprise of an amount or price at its threshold.
@@ -13,6 +13,8 @@ const AT: f64 = 2.5;
 const AT_TOTALS: f64 = 1.5;
 /// Surprise of a value that cannot be: most likely a fault, so rare that only the scale's end lies above.
 const IMPOSSIBLE: f64 = 5.0;
+/// Amounts beyond are refused when decoding, so this is the end of what can be.
+const LARGEST: f64 = 1e13;
 /// Smallest spread of asinh(price) that is believed of a product: list prices never vary, coupons and rounding do.
 const LEAST_PRICE_DEVIATION: f64 = 0.2;
 
@@ -142,32 +144,48 @@ fn totals(case: &Case<'_>, config: &RulesConfig) -> Option<RuleHit> {
     Some(found.hit("totals_do_not_add_up", text))
 }
 
-/// The first value that cannot be. Returns and cancellations may have negative ones.
+/// The first value that cannot be. Returns, cancellations and corrections may have negative ones.
 fn impossible(case: &Case<'_>) -> Option<RuleHit> {
+    use EventType::{OrderCancelled, OrderUpdated};
     let event = case.event;
-    if event.event_type.group() == Group::Return
-        || matches!(event.event_type, EventType::OrderCancelled | EventType::OrderUpdated)
-    {
+    if event.event_type.group() == Group::Return || matches!(event.event_type, OrderCancelled | OrderUpdated) {
         return None;
     }
-    let (what, value) = impossible_field(event).or_else(|| {
-        let items = case.arena.items(event);
-        let quantity = items.iter().find(|item| item.quantity <= 0.0).map(|item| ("Quantity", item.quantity));
-        let price = items.iter().find(|item| item.price_minor != NO_AMOUNT && item.price_minor < 0);
-        quantity.or(price.map(|item| ("Item price", money::major(item.price_minor, event.exponent))))
-    })?;
-    let found =
-        Found { surprise: IMPOSSIBLE, direction: Direction::Low, value, expected: [0.0, f64::MAX], entity: None };
-    Some(found.hit("impossible_values", format!("{what} {value} cannot be")))
+    let (what, value, least, most) = negative(case).or_else(|| excessive_discount(case))?;
+    let direction = if value < least { Direction::Low } else { Direction::High };
+    let text = format!("{what} {value} cannot be: it must be {least} to {most}");
+    let found = Found { surprise: IMPOSSIBLE, direction, value, expected: [least, most], entity: None };
+    Some(found.hit("impossible_values", text))
 }
 
-fn impossible_field(event: &Event) -> Option<(&'static str, f64)> {
+/// What, its value, the least and the most that can be.
+type Limits = (&'static str, f64, f64, f64);
+
+fn negative(case: &Case<'_>) -> Option<Limits> {
+    let event = case.event;
     let fields = [
         ("Amount", event.amount_minor),
         ("Shipping", event.shipping_minor),
         ("Tax", event.tax_minor),
         ("Discount", event.discount_minor),
     ];
-    let negative = fields.into_iter().find(|(_, minor)| *minor != NO_AMOUNT && *minor < 0);
-    negative.map(|(what, minor)| (what, money::major(minor, event.exponent)))
+    let items = case.arena.items(event);
+    let prices = items.iter().map(|item| ("Item price", item.price_minor));
+    let mut amounts = fields.into_iter().chain(prices);
+    let amount = amounts.find(|(_, minor)| *minor != NO_AMOUNT && *minor < 0);
+    let quantity =
+        || items.iter().find(|item| item.quantity < 0.0 || (item.quantity == 0.0 && item.price_minor != NO_AMOUNT));
+    amount
+        .map(|(what, minor)| (what, money::major(minor, event.exponent), 0.0, LARGEST))
+        .or_else(|| quantity().map(|item| ("Quantity", item.quantity, 1.0, LARGEST)))
+}
+
+/// More discount than goods and shipping.
+fn excessive_discount(case: &Case<'_>) -> Option<Limits> {
+    let event = case.event;
+    let shipping = if event.shipping_minor == NO_AMOUNT { 0 } else { event.shipping_minor };
+    let whole = goods_minor(event, case.arena)? + shipping as f64;
+    let scale = money::major(1, event.exponent);
+    let beyond = event.discount_minor != NO_AMOUNT && event.discount_minor as f64 > whole + 1.0;
+    beyond.then(|| ("Discount", money::major(event.discount_minor, event.exponent), 0.0, whole * scale))
 }

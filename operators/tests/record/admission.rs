@@ -78,6 +78,10 @@ fn cards_are_masked_everywhere_but_in_ids() {
     ));
     let admitted = take(&ids).unwrap();
     assert_eq!((body(&admitted), admitted.masked), (&*ids, 0));
+    let typed = event_with(
+        r#""amount":"3075429087348","items":[{"price":"3075429087348"}],"time":"2026-11-22T20:16:00.4111111111111111Z""#,
+    );
+    assert_eq!((body(&take(&typed).unwrap()), take(&typed).unwrap().masked), (&*typed, 0), "no free text");
     assert_eq!(take(&event_with(&format!(r#""n":{CARD}"#))).unwrap().masked, 0, "numbers are no text");
 }
 

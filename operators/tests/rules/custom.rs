@@ -43,6 +43,7 @@ fn expressions_see_the_event() {
         "size(event.coupon) == 3",
         "event.type == 'order.completed' ? event.amount > 100.0 : false",
         "customer.new_country == false",
+        "double(size(event.coupon)) > 2.5 && int(event.amount) == 120 && string(3) == '3'",
     ] {
         assert!(fires(when), "{when}");
     }
@@ -80,7 +81,7 @@ fn what_is_wrong_is_found_at_start_and_names_the_rule() {
         ("shop.amount > 1.0", "unknown name \"shop.amount\""),
         ("event.amount.x > 1.0", "two parts"),
         ("event.amount", "true or false"),
-        ("event.amount * 2 > 3.0", "overload"),
+        ("event.amount * 2 > 3.0", "unsupported binary operator"),
         ("event.amount > ", "ERROR"),
         ("event.coupon.matches('(a+)+$')", "matches is not available"),
         ("[1,2,3].exists(x, x > 2)", "loops"),

@@ -101,6 +101,11 @@ fn table() -> Vec<(&'static str, Scene, Scene)> {
             scene("order.completed", r#""items":[{"product_id":"q","quantity":0.5,"price":0}]"#),
         ),
         (
+            "impossible_values",
+            scene("order.completed", r#""discount":15,"shipping":4,"items":[{"quantity":1,"price":10}]"#),
+            scene("order.completed", r#""discount":14,"shipping":4,"items":[{"quantity":1,"price":10}]"#), // all free
+        ),
+        (
             "countries_differ",
             scene("order.completed", &places("DE", "BR")),
             scene("order.completed", &places("DE", "DE")),

@@ -74,9 +74,17 @@ impl SqliteLog {
     /// Opens the log as its owner; makes it when it is not there. The number of partitions must be the one it was made
     /// with. The directory of `path` is locked until [`SqliteLog::close`].
     pub fn open(path: &Path, partitions: u16, options: Options) -> Result<Arc<SqliteLog>, OpenError> {
+        if partitions == 0 {
+            return Err(OpenError::NoPartitions);
+        }
         let dir = path.parent().filter(|d| !d.as_os_str().is_empty()).unwrap_or(Path::new("."));
         let lock = DirLock::acquire(dir)?;
-        let opened = file::open_owner(path, partitions)?;
+        let opened = match file::open_owner(path, partitions) {
+            Err(OpenError::Sqlite(e)) if writer::no_space(&e) && Reserve::release(path) => {
+                file::open_owner(path, partitions)?
+            }
+            opened => opened?,
+        };
         File::open(dir)?.sync_all()?; // the file's name must survive too
         let (db, version, pages) = (opened.db, opened.version, opened.pages);
         let (reserve, whole) = Reserve::open(path, options.reserve_bytes);
@@ -152,10 +160,11 @@ fn run(mut writer: Writer) {
     let shared = writer.shared.clone();
     let outcome = catch_unwind(AssertUnwindSafe(|| writer.run()))
         .unwrap_or_else(|_| Err(Fatal::Failed("the writer panicked".into())));
-    shared.queue.close("the log is closed");
+    // First the process, then those who wait: none of them shall act on a log that has failed.
     if let Err(fatal) = outcome {
         (shared.options.fatal)(fatal);
     }
+    shared.queue.close("the log is closed");
     shared.queue.clear();
 }
 
@@ -202,6 +211,7 @@ impl EventLog for SqliteLog {
         // synced with the database when it was copied there.
         wal.sync_data().map_err(|e| {
             (self.shared.options.fatal)(Fatal::Failed(format!("sync: {e}")));
+            self.shared.queue.close("the log is closed");
             LogError::Unavailable(format!("sync: {e}"))
         })
     }

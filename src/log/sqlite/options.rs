@@ -9,8 +9,9 @@ pub const MAX_QUEUE_BYTES: usize = 48 << 20;
 /// Bytes of newest blocks kept in memory for readers, over all partitions: more than workers are ever behind while they
 /// keep up (8 epochs of 4,096 events of 1 KiB).
 const TAIL_BYTES: usize = 64 << 20;
-/// Disk space kept back: one transaction twice over (WAL and file), and the outputs of the epochs in flight.
-const RESERVE_BYTES: u64 = 32 << 20;
+/// Disk space kept back: the database can grow by what is in the WAL (32 MiB, then it is copied), which can then be cut
+/// off; before that the transaction in hand and the outputs of the epochs in flight find room.
+const RESERVE_BYTES: u64 = 48 << 20;
 
 /// What is told how a fatal error ends.
 type OnFatal = Arc<dyn Fn(Fatal) + Send + Sync>;

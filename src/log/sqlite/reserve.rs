@@ -9,7 +9,7 @@ use std::io::Write;
 use std::path::{Path, PathBuf};
 
 /// Written, not zero: a file system may keep zeros without taking space for them.
-const FILL: [u8; 1 << 16] = [0x5a; 1 << 16];
+static FILL: [u8; 1 << 16] = [0x5a; 1 << 16];
 
 pub(crate) struct Reserve {
     path: PathBuf,
@@ -18,14 +18,15 @@ pub(crate) struct Reserve {
 impl Reserve {
     /// The reserve beside `path`, and whether it is whole.
     pub fn open(path: &Path, bytes: u64) -> (Reserve, bool) {
-        let reserve = Reserve { path: beside(path, "-reserve"), bytes };
+        let reserve = Reserve { path: reserve_path(path), bytes };
         let whole = reserve.restore();
         (reserve, whole)
     }
-    /// Gives the space free; false when there was none to give.
-    pub fn release(&self) -> bool {
-        let held = metadata(&self.path).map_or(0, |m| m.len());
-        held > 0 && OpenOptions::new().write(true).truncate(true).open(&self.path).is_ok()
+    /// Gives the space beside `path` free; false when there was none to give.
+    pub fn release(path: &Path) -> bool {
+        let reserve = reserve_path(path);
+        let held = metadata(&reserve).map_or(0, |m| m.len());
+        held > 0 && OpenOptions::new().write(true).truncate(true).open(&reserve).is_ok()
     }
     /// Takes the space; false (and nothing taken) when it is not there.
     pub fn restore(&self) -> bool {
@@ -46,4 +47,8 @@ impl Reserve {
         }
         filled.is_ok()
     }
+}
+
+fn reserve_path(path: &Path) -> PathBuf {
+    beside(path, "-reserve")
 }

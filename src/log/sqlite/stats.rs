@@ -7,7 +7,7 @@ use std::sync::atomic::AtomicU64;
 pub struct Stats {
     /// Transactions committed, trims not counted.
     pub commits: AtomicU64,
-    /// Those of them that were synced.
+    /// Syncs by the writer: synced transactions, and promises of outputs without one.
     pub syncs: AtomicU64,
     /// Requests refused before they reached the writer (queue or disk full, closed).
     pub refused: AtomicU64,

@@ -1,6 +1,5 @@
 //! Deleting old blocks, whole and few at a time. Freed pages are used again; the file does not get smaller.
 
-use pulse_dataflows::ports::LogError;
 use rusqlite::Connection;
 
 /// Blocks deleted in one transaction: the writer answers nobody meanwhile.
@@ -18,9 +17,4 @@ pub(crate) fn delete(tx: &Connection, table: &str, offset: u64) -> rusqlite::Res
     let start: Option<i64> =
         tx.prepare_cached(&format!("SELECT min(base) FROM {table}"))?.query_row([], |r| r.get(0))?;
     Ok((deleted, start.unwrap_or(0) as u64))
-}
-
-/// The answer to who trims while nothing can be written.
-pub(crate) fn refused(why: String) -> LogError {
-    LogError::Unavailable(why)
 }

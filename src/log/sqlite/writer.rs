@@ -9,8 +9,9 @@ use super::super::{Fatal, locked, now_ms};
 use super::queue::Work;
 use super::reserve::Reserve;
 use super::{Shared, file, trim};
-use pulse_dataflows::ports::Block;
+use pulse_dataflows::ports::{Block, LogError, Request};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior::Immediate, ffi};
+use std::fs::File;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::time::{Duration, Instant};
@@ -35,14 +36,20 @@ enum Failure {
 }
 impl From<rusqlite::Error> for Failure {
     fn from(error: rusqlite::Error) -> Failure {
-        let code = error.sqlite_error().map(|e| (e.code, e.extended_code));
-        match code {
-            // A write that failed is not a sync that failed: the same pages are written again before they are synced.
-            Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_WRITE)) => Failure::Full(error.to_string()),
-            Some((ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked, _)) => Failure::Busy(error.to_string()),
+        if no_space(&error) {
+            return Failure::Full(error.to_string());
+        }
+        match error.sqlite_error_code() {
+            Some(ErrorCode::DatabaseBusy | ErrorCode::DatabaseLocked) => Failure::Busy(error.to_string()),
             _ => Failure::Fatal(Fatal::Failed(error.to_string())),
         }
     }
+}
+/// A write found no space (or a quota). That is not a sync that failed: the same pages are written again before they are
+/// synced.
+pub(crate) fn no_space(error: &rusqlite::Error) -> bool {
+    let code = error.sqlite_error().map(|e| (e.code, e.extended_code));
+    matches!(code, Some((ErrorCode::DiskFull, _) | (_, ffi::SQLITE_IOERR_WRITE)))
 }
 
 pub(crate) struct Writer {
@@ -58,6 +65,10 @@ pub(crate) struct Writer {
     looked: Option<Instant>,
     /// Running newest time by place.
     newest_ms: Vec<i64>,
+    /// The last commit was not synced.
+    unsynced: bool,
+    /// What was in hand when it ended. Dropping it tells the callers that there is no answer, so that comes last.
+    unanswered: Vec<Batch>,
     /// Is `PRAGMA synchronous` at FULL?
     full: bool,
 }
@@ -71,7 +82,19 @@ impl Writer {
         reserve: Reserve,
         newest_ms: Vec<i64>,
     ) -> Writer {
-        Writer { shared, db, version, pages, pages_max: WAL_PAGES, reserve, looked: None, newest_ms, full: true }
+        Writer {
+            shared,
+            db,
+            version,
+            pages,
+            pages_max: WAL_PAGES,
+            reserve,
+            looked: None,
+            newest_ms,
+            unsynced: false,
+            unanswered: Vec::new(),
+            full: true,
+        }
     }
     /// Works until the log is closed.
     pub fn run(&mut self) -> Result<(), Fatal> {
@@ -79,12 +102,8 @@ impl Writer {
         loop {
             let refusing = shared.queue.refusing().is_some();
             if refusing && self.looked.is_none_or(|at| at.elapsed() >= LOOK) {
-                let room = self.reserve.restore();
-                self.looked = (!room).then(Instant::now);
-                if room {
-                    shared.queue.refuse(None);
-                    continue;
-                }
+                self.look_for_room()?;
+                continue;
             }
             match shared.queue.take(refusing.then_some(LOOK)) {
                 Work::Closed => return Ok(()),
@@ -94,14 +113,16 @@ impl Writer {
                         return Ok(());
                     }
                     if let Some(step) = step {
-                        let outcome = self.trim(step.place, step.offset);
-                        let (answer, fatal) = match outcome {
-                            Ok(more) => (Ok(more), None),
-                            Err(Failure::Fatal(fatal)) => (Ok(false), Some(fatal)),
-                            Err(Failure::Full(why) | Failure::Busy(why)) => (Err(trim::refused(why)), None),
+                        let mut outcome = self.trim(step.place, step.offset);
+                        if matches!(&outcome, Err(Failure::Full(why)) if self.make_room(why)) {
+                            outcome = self.trim(step.place, step.offset);
+                        }
+                        let answer = match outcome {
+                            Ok(more) => Ok(more),
+                            Err(Failure::Fatal(fatal)) => return Err(fatal),
+                            Err(Failure::Full(why) | Failure::Busy(why)) => Err(LogError::Unavailable(why)),
                         };
                         let _ = step.done.send(answer); // who asked may have gone
-                        fatal.map_or(Ok(()), Err)?;
                     }
                     self.copy_back()?;
                 }
@@ -110,15 +131,20 @@ impl Writer {
     }
     /// Writes requests and what the hook adds, publishes and answers; false when the log was closed while they waited
     /// for space.
-    fn transact(&mut self, requests: Vec<pulse_dataflows::ports::Request>) -> Result<bool, Fatal> {
+    fn transact(&mut self, requests: Vec<Request>) -> Result<bool, Fatal> {
         let shared = self.shared.clone();
         let ends = |at: usize| shared.places.get(at).map_or(0, |place| place.end.load(Acquire));
         let mut hook = locked(&shared.hook);
         let batch = Batch::gather(&shared.layout, &ends, requests, hook.as_deref_mut(), now_ms());
         shared.queue.set_stalled(batch.waiting);
         let blocks = batch.blocks(&ends).ok_or_else(|| Fatal::Failed("records that make no block".into()))?;
-        if !blocks.is_empty() && !self.commit_at_last(&blocks, batch.sync)? {
-            return Ok(false);
+        let committed = match blocks.is_empty() {
+            true => self.sync_outputs(batch.sync).map(|()| true),
+            false => self.commit_at_last(&blocks, batch.sync),
+        };
+        if committed != Ok(true) {
+            self.unanswered.push(batch);
+            return committed;
         }
         if let Some(hook) = hook.as_mut() {
             hook.committed();
@@ -136,10 +162,8 @@ impl Writer {
                 Ok(()) => return Ok(true),
                 Err(Failure::Fatal(fatal)) => return Err(fatal),
                 Err(Failure::Full(why)) => {
-                    self.shared.queue.refuse(Some(why.clone()));
-                    self.looked = Some(Instant::now());
-                    if self.reserve.release() {
-                        continue; // with the space that this set free
+                    if self.make_room(&why) {
+                        continue;
                     }
                     why
                 }
@@ -151,6 +175,22 @@ impl Writer {
                 return Ok(false);
             }
         }
+    }
+    /// From now on input is refused; the reserve is given free. False when there was none.
+    fn make_room(&mut self, why: &str) -> bool {
+        self.shared.queue.refuse(Some(why.into()));
+        self.looked = Some(Instant::now());
+        Reserve::release(&self.shared.path)
+    }
+    /// Takes input again if the reserve can be made whole, after the WAL has given back what it can.
+    fn look_for_room(&mut self) -> Result<(), Fatal> {
+        self.copy_wal("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        let room = self.reserve.restore();
+        self.looked = (!room).then(Instant::now);
+        if room {
+            self.shared.queue.refuse(None);
+        }
+        Ok(())
     }
     fn commit(&mut self, blocks: &[(usize, Arc<Block>)], sync: bool) -> Result<(), Failure> {
         self.set_sync(sync)?;
@@ -168,12 +208,23 @@ impl Writer {
         }
         tx.commit()?;
         self.newest_ms = newest_ms;
+        self.unsynced = !sync;
         let stats = &self.shared.stats;
         stats.commits.fetch_add(1, Relaxed);
         stats.wal_pages.store(self.pages.load(SeqCst), Relaxed);
         if sync {
             stats.syncs.fetch_add(1, Relaxed);
             (self.shared.options.synced)(begun.elapsed());
+        }
+        Ok(())
+    }
+    /// An acknowledged input without records still promises the outputs in front of it.
+    fn sync_outputs(&mut self, promised: bool) -> Result<(), Fatal> {
+        if promised && self.unsynced {
+            let synced = self.shared.wal.as_ref().map_or(Ok(()), File::sync_data);
+            synced.map_err(|e| Fatal::Failed(format!("sync: {e}")))?;
+            self.unsynced = false;
+            self.shared.stats.syncs.fetch_add(1, Relaxed);
         }
         Ok(())
     }
@@ -222,7 +273,10 @@ impl Writer {
             return Ok(());
         }
         self.pages_max = pages + WAL_PAGES_STEP;
-        match self.db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(())).map_err(Failure::from) {
+        self.copy_wal("PRAGMA wal_checkpoint(PASSIVE)")
+    }
+    fn copy_wal(&self, how: &str) -> Result<(), Fatal> {
+        match self.db.query_row(how, [], |_| Ok(())).map_err(Failure::from) {
             Err(Failure::Fatal(fatal)) => Err(fatal),
             // No space or a lock in the way: the WAL stays as it is, and the next try comes later.
             _ => Ok(()),

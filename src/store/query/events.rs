@@ -90,7 +90,7 @@ pub fn by_id(db: &Connection, event_id: &str, source: Option<&str>) -> Result<Ve
     let mut statement = prepare(
         db,
         "SELECT event_id, source, time_ms, received_ms, log_partition, log_offset, json, raw FROM scored_events
-         WHERE event_id = $1 AND ($2 IS NULL OR source = $2) ORDER BY source LIMIT 100",
+         WHERE event_id = $1 AND (CAST($2 AS TEXT) IS NULL OR source = $2) ORDER BY source LIMIT 100",
     )?;
     statement.query_map((event_id, source), row)?.collect()
 }

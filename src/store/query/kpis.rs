@@ -54,13 +54,13 @@ pub fn compute(db: &Connection, from_ms: i64, to_ms: i64) -> Result<Kpis> {
         count(
             db,
             &format!(
-                "WITH force AS ({IN_FORCE}), both AS (
+                "WITH force AS ({IN_FORCE}), on_alerts AS (
                    SELECT a.alert_id, f.verdict, f.log_offset, f.place, a.opened_ms
                    FROM alerts a JOIN force f ON f.target = 'alert:' || a.alert_id
                    UNION ALL SELECT a.alert_id, f.verdict, f.log_offset, f.place, a.opened_ms
                    FROM alerts a JOIN force f ON f.target = 'event:' || a.source || '/' || a.event_id),
                  judged AS (SELECT verdict, ROW_NUMBER() OVER (PARTITION BY alert_id ORDER BY log_offset DESC) AS latest
-                   FROM both WHERE place = 1 AND verdict <> 'withdrawn' AND opened_ms >= $1 AND opened_ms < $2)
+                   FROM on_alerts WHERE place = 1 AND verdict <> 'withdrawn' AND opened_ms >= $1 AND opened_ms < $2)
                  SELECT COUNT(*) FROM judged WHERE latest = 1 AND verdict = '{verdict}'"
             ),
             from_ms,

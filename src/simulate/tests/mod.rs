@@ -2,15 +2,20 @@
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::Ipv4Addr;
+use std::sync::LazyLock;
 
 use serde_json::Value;
 
 use super::config::{DAY_MS, DEFAULT_START_MS, HOUR_MS, MINUTE_MS};
 use super::rng::mix;
-use super::{DEMO_HISTORY_MS, KINDS, Kind, Shop, ShopConfig, Target, TroublePlan, Truth, geo};
+use super::{KINDS, Kind, Shop, ShopConfig, Target, TroublePlan, Truth, geo};
 
-/// Six weeks at this density: 300,000 events.
-const SIX_WEEKS: (f64, i64) = (5.0, 42 * DAY_MS);
+mod demo;
+mod io;
+mod rules;
+
+/// Six weeks at this density are 300,000 events.
+const SIX_WEEKS: (f64, i64) = (5.0, 42);
 
 struct Run {
     lines: Vec<String>,
@@ -67,7 +72,7 @@ fn events_come_in_order_of_arrival_and_of_time_unless_disorder_is_asked_for() {
 
 #[test]
 fn six_weeks_keep_the_contract_add_up_and_hold_every_kind() {
-    let run = run_six_weeks(3);
+    let run = six_weeks();
     let mut ids = HashSet::new();
     let mut types = BTreeMap::<String, u64>::new();
     for line in &run.lines {
@@ -106,11 +111,15 @@ fn six_weeks_keep_the_contract_add_up_and_hold_every_kind() {
         assert!(types.get(name).copied().unwrap_or_default() > 20, "few or no {name}: {types:?}");
     }
     assert!(!types.contains_key("") && types.len() == 20, "{types:?}");
-    labels(&run, &ids);
+    labels(run, &ids);
 }
 
-fn run_six_weeks(seed: u64) -> Run {
-    days(ShopConfig { seed, events_per_minute: SIX_WEEKS.0, ..ShopConfig::default() }, SIX_WEEKS.1 / DAY_MS)
+/// Made once for all tests that only read it.
+fn six_weeks() -> &'static Run {
+    static RUN: LazyLock<Run> = LazyLock::new(|| {
+        days(ShopConfig { seed: 3, events_per_minute: SIX_WEEKS.0, ..ShopConfig::default() }, SIX_WEEKS.1)
+    });
+    &RUN
 }
 
 /// Goods + shipping + tax - discount = amount, exactly.
@@ -242,8 +251,8 @@ fn has(line: &str, parts: &[&str]) -> bool {
 
 #[test]
 fn an_outage_fails_payments_of_its_country_and_a_silent_source_says_nothing() {
-    let run = run_six_weeks(5);
-    let mut seen = BTreeSet::new();
+    let run = six_weeks();
+    let (mut seen, mut tries) = (BTreeSet::new(), (0, 0));
     for truth in &run.truths {
         let Target::Window { from_ms, to_ms, dimension: Some((_, value)), .. } = &truth.target else { continue };
         let within = run.lines.iter().zip(&run.times).filter(|(_, (time, _))| (*from_ms..*to_ms).contains(time));
@@ -256,64 +265,15 @@ fn an_outage_fails_payments_of_its_country_and_a_silent_source_says_nothing() {
                 let country = format!("\"country\":\"{value}\"");
                 let count = |name: &str| within.clone().filter(|(line, _)| has(line, &[name, &country, "web"])).count();
                 let (failed, attempted) = (count("payment.failed"), count("payment.attempted"));
-                assert!(attempted < 4 || failed * 2 > attempted, "{failed} of {attempted}");
+                tries.0 += failed;
+                tries.1 += attempted;
             }
             _ => continue,
         }
         seen.insert(truth.tag.kind);
     }
     assert_eq!(seen.len(), 2);
-}
-
-#[test]
-fn the_demo_has_a_history_and_shows_its_trouble_in_time_with_any_seed_at_any_hour() {
-    for seed in 0..3 {
-        let now_ms = DEFAULT_START_MS + 200 * DAY_MS + (seed as i64) * (5 * HOUR_MS + 17_000);
-        let mut shop = Shop::demo(seed, now_ms).unwrap();
-        let mut json = String::new();
-        let (mut history, mut last_hour) = (0u32, 0u32);
-        while shop.peek_ms() < now_ms {
-            let event = shop.next_event(&mut json);
-            history += 1;
-            last_hour += u32::from(event.time_ms >= now_ms - HOUR_MS);
-            assert!(event.truth.is_none_or(|truth| truth.tag.kind.look_alike()));
-        }
-        assert!((250_000..450_000).contains(&history), "{history} events in {DEMO_HISTORY_MS} ms");
-        // Learning took twelve seconds.
-        let live_ms = now_ms + 12_000;
-        while shop.peek_ms() < live_ms {
-            shop.next_event(&mut json);
-        }
-        let script = shop.plant_demo(live_ms);
-        assert_eq!(script.outage_country, "DE");
-        demo_live(&mut shop, live_ms, &script, f64::from(last_hour) / 3600.0);
-    }
-}
-
-fn demo_live(shop: &mut Shop, live_ms: i64, script: &super::DemoScript, usual: f64) {
-    let mut json = String::new();
-    let (mut cards, mut failed_minutes, mut other) = (0, BTreeMap::<i64, u32>::new(), 0);
-    let mut last_ms = live_ms;
-    while shop.peek_ms() < live_ms + 180_000 {
-        let event = shop.next_event(&mut json);
-        assert!(event.arrival_ms >= last_ms);
-        last_ms = event.arrival_ms;
-        let testing = event.truth.as_ref().is_some_and(|truth| truth.tag.kind == Kind::CardTesting);
-        if testing && json.contains("payment.failed") && event.time_ms < script.card_testing_ms + 5000 {
-            cards += 1;
-        }
-        if json.contains("processor_unavailable") {
-            *failed_minutes.entry(event.time_ms.div_euclid(MINUTE_MS)).or_default() += 1;
-        } else if !testing && event.time_ms < script.outage_ms {
-            other += 1;
-        }
-    }
-    assert!(cards >= 3, "{cards} cards tried in five seconds");
-    let first = failed_minutes.iter().find(|(_, count)| **count >= 4).map(|(minute, _)| (minute + 1) * MINUTE_MS);
-    assert!(first.is_some_and(|end_ms| end_ms - live_ms <= 76_000), "{failed_minutes:?} {live_ms}");
-    // Beside the trouble the traffic is what it was: 30 s of it, by the Poisson law within five deviations.
-    let expected = usual * (script.outage_ms - live_ms) as f64 / 1000.0;
-    assert!((f64::from(other) - expected).abs() < 5.0 * expected.sqrt() + 5.0, "{other} against {expected}");
+    assert!(tries.1 > 10 && tries.0 * 100 > tries.1 * 55, "{} of {} fail", tries.0, tries.1);
 }
 
 #[test]
@@ -323,4 +283,34 @@ fn a_configuration_that_cannot_be_is_refused() {
     assert!(Shop::new(ShopConfig { countries: Vec::new(), ..ShopConfig::default() }).is_err());
     assert!(Shop::new(ShopConfig { events_per_minute: f64::NAN, ..ShopConfig::default() }).is_err());
     assert!(Shop::new(ShopConfig { currency: "eur".to_owned(), ..ShopConfig::default() }).is_err());
+}
+
+#[test]
+fn a_hundred_thousand_events_take_seconds_even_unoptimised() {
+    let mut shop = Shop::new(ShopConfig::default()).unwrap();
+    let mut json = String::new();
+    let began = std::time::Instant::now();
+    for _ in 0..100_000 {
+        shop.next_event(&mut json);
+    }
+    // Optimised it is 0.15 s; the bound only catches what grows faster than the events.
+    assert!(began.elapsed().as_secs() < 10, "{:?}", began.elapsed());
+}
+
+#[test]
+fn visits_are_heavy_tailed_and_busy_customers_stay_human() {
+    let mut visits = BTreeMap::<&str, u32>::new();
+    for line in &six_weeks().lines {
+        if line.contains("account.login\"")
+            && let Some(customer) = line.split("\"customer_id\":\"").nth(1).and_then(|rest| rest.split('"').next())
+        {
+            *visits.entry(customer).or_default() += 1;
+        }
+    }
+    let mut counts: Vec<u32> = visits.into_values().collect();
+    counts.sort_unstable_by(|a, b| b.cmp(a));
+    let total: u32 = counts.iter().sum();
+    let top: u32 = counts[..counts.len() / 10].iter().sum();
+    assert!(counts[0] < 90, "one customer logs in {} times in six weeks", counts[0]);
+    assert!(top * 4 > total && top * 10 < total * 6, "a tenth of the customers makes {top} of {total} visits");
 }

@@ -1,0 +1,381 @@
+//! The application: all parts in one process, started in the order in which data flow and stopped in the same order, so that
+//! what one part still has to give, the next still takes.
+//!
+//! [`learn`] fits a model from what was scored; [`demo`] shows a shop; [`supervise`] starts the process again when it dies.
+//! Deliberately absent: what the parts do, and the command line.
+
+pub mod demo;
+pub mod learn;
+pub mod supervise;
+
+use crate::access::{Access, Scope};
+use crate::deliver::{self, Deliver, DeliverConfig};
+use crate::engine::objects::Objects;
+use crate::engine::registry::Registry;
+use crate::engine::restore;
+use crate::engine::{Engine, EngineError, Options};
+use crate::gateway::{Gateway, GatewayConfig};
+use crate::http::Problem;
+use crate::log::{SqliteLog, retention};
+use crate::persist::{self, Persist};
+use crate::sidecar::{self, KpiTargets};
+use crate::store::Store;
+use crate::telemetry::{Metrics, shared::Shared};
+use pulse_dataflows::control::{Active, Artifacts, Control};
+use pulse_dataflows::ports::{EventLog, Meta, Partition, Records, Request, Topic, partition};
+use pulse_operators::context::DetectConfig;
+use serde_json::{Value, json};
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+use tokio::net::TcpListener;
+use tokio_util::sync::CancellationToken;
+use tokio_util::task::TaskTracker;
+
+/// How long a stop waits for the dataflow to give out what it has taken up.
+const DRAIN: Duration = Duration::from_secs(8);
+/// How often old records are forgotten.
+const RETENTION_EVERY: Duration = Duration::from_secs(600);
+const DAY_MS: i64 = 24 * 3_600_000;
+
+/// What `pulse run` is told.
+#[derive(Clone, Debug)]
+pub struct Settings {
+    /// Data folder: log, store, objects.
+    pub data: PathBuf,
+    /// Address of the gateway.
+    pub gateway_addr: SocketAddr,
+    /// Address of the sidecar.
+    pub sidecar_addr: SocketAddr,
+    /// Worker threads.
+    pub workers: usize,
+    /// Partitions of `events.raw`; fixed when the folder is made.
+    pub partitions: u16,
+    /// Nobody is asked for a key. Only on loopback addresses.
+    pub no_auth: bool,
+    /// A checkpoint so often, ms.
+    pub checkpoint_every_ms: i64,
+    /// Days that the raw log and the scored log are kept.
+    pub log_days: u32,
+    /// Days that the store keeps.
+    pub store_days: u32,
+    /// What scores.
+    pub detect: DetectConfig,
+    /// Bounds of the gateway.
+    pub gateway: GatewayConfig,
+    /// Destinations.
+    pub webhooks: DeliverConfig,
+    /// Targets.
+    pub kpi: KpiTargets,
+}
+
+impl Settings {
+    /// Defaults of the contract for a data folder.
+    pub fn new(data: PathBuf) -> Settings {
+        Settings {
+            data,
+            gateway_addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
+            sidecar_addr: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            workers: 1,
+            partitions: 1,
+            no_auth: false,
+            checkpoint_every_ms: 1000,
+            log_days: 14,
+            store_days: 400,
+            detect: DetectConfig::default(),
+            gateway: GatewayConfig::default(),
+            webhooks: DeliverConfig::default(),
+            kpi: KpiTargets::default(),
+        }
+    }
+}
+
+/// Why the application cannot start.
+#[derive(Debug, thiserror::Error)]
+pub enum AppError {
+    /// `--no-auth` in public.
+    #[error("--no-auth is accepted only while every address is a loopback address: {0} is not")]
+    Public(SocketAddr),
+    /// The data folder.
+    #[error("data folder {0}: {1}")]
+    Folder(PathBuf, std::io::Error),
+    /// The log.
+    #[error("log: {0}")]
+    Log(#[from] crate::log::OpenError),
+    /// The store.
+    #[error("store: {0}")]
+    Store(#[from] crate::store::OpenError),
+    /// Something in the configuration.
+    #[error("configuration: {0}")]
+    Config(String),
+    /// An address is taken, say.
+    #[error("{0}: {1}")]
+    Address(SocketAddr, std::io::Error),
+    /// The dataflow.
+    #[error(transparent)]
+    Engine(#[from] EngineError),
+    /// A part that would not start.
+    #[error("{0}: {1}")]
+    Part(&'static str, String),
+}
+
+fn part(name: &'static str) -> impl Fn(&dyn std::fmt::Display) -> AppError {
+    move |e| AppError::Part(name, e.to_string())
+}
+
+/// Ends the process: the supervisor starts it again, and the log says where to go on.
+pub fn fatal(why: &str) {
+    eprintln!("pulse: cannot go on: {why}");
+    std::process::exit(70);
+}
+
+/// The whole product in one process.
+pub struct App {
+    /// The event log.
+    pub log: Arc<SqliteLog>,
+    /// The store.
+    pub store: Arc<Store>,
+    /// Keys.
+    pub access: Arc<Access>,
+    /// Models.
+    pub registry: Arc<Registry>,
+    /// The dataflow.
+    pub engine: Engine,
+    /// Delivery.
+    pub deliver: Arc<Deliver>,
+    /// Where the gateway listens.
+    pub gateway_addr: SocketAddr,
+    /// Where the sidecar listens.
+    pub sidecar_addr: SocketAddr,
+    persist: Arc<Persist>,
+    shutdown: CancellationToken,
+    tasks: TaskTracker,
+}
+
+impl App {
+    /// Starts all parts. Must be called inside a tokio runtime.
+    pub async fn start(settings: &Settings) -> Result<App, AppError> {
+        let addresses = [settings.gateway_addr, settings.sidecar_addr];
+        if let Some(public) = addresses.into_iter().find(|a| settings.no_auth && !a.ip().is_loopback()) {
+            return Err(AppError::Public(public));
+        }
+        std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
+        let metrics: Metrics = Arc::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("pulse")));
+        let shared = Shared::register(&metrics);
+        let log = SqliteLog::open(&settings.data.join("log.db"), settings.partitions, crate::log::Options::default())?;
+        let store = Arc::new(Store::open(&settings.data.join("pulse.db"))?);
+        let access = match settings.no_auth {
+            true => Access::open(),
+            false => Access::with_store(store.clone()).map_err(|e| part("keys")(&e))?,
+        };
+        let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        let registry = Registry::new(objects.clone());
+        configure(&*log, &registry, &settings.detect)?;
+        let options =
+            Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
+        let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
+        let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone() };
+        let persist =
+            Persist::start(log.clone(), store.clone(), &persisting, &metrics).map_err(|e| part("persist")(&e))?;
+        let setup = deliver::Setup::new(settings.webhooks.clone(), store.clone(), log.clone(), metrics.clone());
+        let deliver = Deliver::start(setup).map_err(|e| part("deliver")(&e))?;
+        let mut app = App {
+            log,
+            store,
+            access,
+            registry,
+            engine,
+            deliver,
+            gateway_addr: settings.gateway_addr,
+            sidecar_addr: settings.sidecar_addr,
+            persist: Arc::new(persist),
+            shutdown: CancellationToken::new(),
+            tasks: TaskTracker::new(),
+        };
+        app.listen(settings, metrics, shared).await?;
+        Ok(app)
+    }
+
+    async fn listen(&mut self, settings: &Settings, metrics: Metrics, shared: Shared) -> Result<(), AppError> {
+        let bind = async |address| {
+            let listener = TcpListener::bind(address).await.map_err(|e| AppError::Address(address, e))?;
+            let bound = listener.local_addr().map_err(|e| AppError::Address(address, e))?;
+            Ok::<_, AppError>((listener, bound))
+        };
+        let (gateway_listener, gateway_addr) = bind(settings.gateway_addr).await?;
+        let (sidecar_listener, sidecar_addr) = bind(settings.sidecar_addr).await?;
+        (self.gateway_addr, self.sidecar_addr) = (gateway_addr, sidecar_addr);
+        let log: Arc<dyn EventLog> = self.log.clone();
+        let gateway =
+            Gateway::new(log.clone(), self.access.clone(), settings.gateway.clone(), metrics.clone(), shared.clone());
+        let parts = sidecar::Parts {
+            log,
+            store: self.store.clone(),
+            access: self.access.clone(),
+            metrics,
+            shared,
+            registry: Some(self.registry.clone()),
+            targets: settings.kpi.clone(),
+            checks: Vec::new(),
+        };
+        let admin = axum::middleware::from_fn_with_state(self.access.clone(), admin_only);
+        let webhooks = deliver::api::routes(self.deliver.clone()).layer(admin);
+        let router = sidecar::router(parts).merge(axum::Router::new().nest("/api/v1", webhooks));
+        let (stop, also) = (self.shutdown.clone(), self.shutdown.clone());
+        self.tasks.spawn(gateway.serve(gateway_listener, stop));
+        self.tasks.spawn(crate::http::listen::serve(sidecar_listener, router, sidecar::LISTEN, also));
+        let forgetter = Forgetter {
+            log: self.log.clone(),
+            store: self.store.clone(),
+            objects: Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?,
+            persist: self.persist.clone(),
+            log_ms: i64::from(settings.log_days) * DAY_MS,
+            store_ms: i64::from(settings.store_days) * DAY_MS,
+        };
+        self.tasks.spawn(forget(forgetter, self.shutdown.clone()));
+        Ok(())
+    }
+
+    /// Appends a control record; it takes effect with the next epoch.
+    pub fn control(&self, control: &Control) -> Result<(), AppError> {
+        append_control(&*self.log, control)
+    }
+
+    /// Switches to a model that is in the registry.
+    pub fn promote(&self, version: &str) -> Result<(), AppError> {
+        let (checksum, _) = self.registry.get(version).map_err(|e| part("models")(&e))?;
+        self.control(&Control::Model { version: version.into(), checksum })
+    }
+
+    /// Records that persist has not taken up yet.
+    pub fn persist_lag(&self) -> u64 {
+        self.persist.lag()
+    }
+
+    /// Stops in the order of the data: no new input, everything taken up leaves, readers catch up.
+    pub async fn stop(self) -> Result<(), AppError> {
+        self.shutdown.cancel();
+        self.tasks.close();
+        self.tasks.wait().await;
+        let (engine, log) = (self.engine, self.log.clone());
+        let stopped = tokio::task::spawn_blocking(move || {
+            engine.drain(DRAIN);
+            engine.stop()
+        });
+        stopped.await.map_err(|e| part("engine")(&e))??;
+        // the tasks that shared it have ended
+        if let Some(persist) = Arc::into_inner(self.persist) {
+            let stopped = tokio::task::spawn_blocking(move || persist.stop());
+            stopped.await.map_err(|e| part("persist")(&e))?.map_err(|e| part("persist")(&e))?;
+        }
+        self.deliver.stop().await;
+        log.close();
+        Ok(())
+    }
+}
+
+/// Webhooks are an admin's.
+async fn admin_only(
+    axum::extract::State(access): axum::extract::State<Arc<Access>>,
+    request: axum::extract::Request,
+    next: axum::middleware::Next,
+) -> Result<axum::response::Response, Problem> {
+    let principal = access.verify(request.headers(), request.uri())?;
+    let reads = request.method() == axum::http::Method::GET;
+    principal.require(if reads { Scope::Read } else { Scope::Admin })?;
+    Ok(next.run(request).await)
+}
+
+fn append_control(log: &dyn EventLog, control: &Control) -> Result<(), AppError> {
+    let meta = Meta { time_ms: crate::engine::now_ms(), ..Meta::default() };
+    let records = Records::of(meta, &control.to_bytes());
+    let request = Request { parts: vec![(partition(Topic::Control, 0), records)], ..Request::default() };
+    log.append_wait(request).map_err(|e| part("log")(&e))?;
+    Ok(())
+}
+
+/// What the control records of a log add up to.
+pub fn active(log: &dyn EventLog) -> Result<Active, AppError> {
+    let (place, mut active) = (partition(Topic::Control, 0), Active::default());
+    let mut take = |_, _, value: &[u8]| {
+        if let Ok(control) = serde_json::from_slice(value) {
+            active.apply(control);
+        }
+    };
+    log.reader().each(place, log.start(place), log.end(place), &mut take).map_err(|e| part("log")(&e))?;
+    Ok(active)
+}
+
+/// Puts the configuration into the log when it is another than the one in force; a wrong one never gets there.
+fn configure(log: &dyn EventLog, registry: &Registry, wanted: &DetectConfig) -> Result<(), AppError> {
+    let now = active(log)?;
+    let first = log.end(partition(Topic::Control, 0)) == 0;
+    let wish = Active { config: wanted.clone(), ..now.clone() };
+    let artifacts: &dyn Artifacts = registry;
+    wish.context(artifacts).map_err(|e| AppError::Config(e.to_string()))?;
+    if first || now.config != *wanted {
+        append_control(log, &Control::Config { config: Box::new(wanted.clone()) })?;
+    }
+    Ok(())
+}
+
+/// What may be forgotten, and who may still need it.
+struct Forgetter {
+    log: Arc<SqliteLog>,
+    store: Arc<Store>,
+    objects: Objects,
+    persist: Arc<Persist>,
+    log_ms: i64,
+    store_ms: i64,
+}
+
+impl Forgetter {
+    /// Forgets what is older than asked for, never what a reader or the oldest kept checkpoint needs. Control records and
+    /// alerts are few, and kept.
+    fn step(&self) -> Result<(), String> {
+        let now_ms = crate::engine::now_ms();
+        while self.store.forget_step(now_ms - self.store_ms).map_err(|e| e.to_string())? > 0 {}
+        // without a checkpoint everything is needed for the next start
+        let Some(oldest) = restore::oldest(&self.objects).map_err(|e| e.to_string())? else { return Ok(()) };
+        let at = |p: Partition| match p.topic {
+            Topic::Epochs => oldest.next.saturating_sub(1),
+            Topic::Raw => oldest.entry.ends.get(usize::from(p.number)).copied().unwrap_or(0),
+            _ => u64::MAX,
+        };
+        let slowest = |p: Partition| at(p).min(self.persist.position(p).unwrap_or(u64::MAX));
+        for topic in [Topic::Raw, Topic::Epochs, Topic::Scored, Topic::Rejected] {
+            retention::retain(&*self.log, topic, now_ms - self.log_ms, &slowest).map_err(|e| e.to_string())?;
+        }
+        Ok(())
+    }
+}
+
+async fn forget(forgetter: Forgetter, stop: CancellationToken) {
+    let forgetter = Arc::new(forgetter);
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(RETENTION_EVERY) => {}
+        }
+        let step = forgetter.clone();
+        if let Ok(Err(error)) = tokio::task::spawn_blocking(move || step.step()).await {
+            tracing::warn!(error, "old records could not be forgotten");
+        }
+    }
+}
+
+impl sidecar::Registry for Registry {
+    fn list(&self) -> Result<Vec<Value>, String> {
+        let mut versions = self.versions().map_err(|e| e.to_string())?;
+        versions.reverse();
+        Ok(versions.into_iter().map(|version| json!({"version": version})).collect())
+    }
+    fn show(&self, version: &str) -> Result<Option<Value>, String> {
+        if !self.versions().map_err(|e| e.to_string())?.iter().any(|v| v == version) {
+            return Ok(None);
+        }
+        let card = self.card(version).map_err(|e| e.to_string())?;
+        serde_json::to_value(card).map(Some).map_err(|e| e.to_string())
+    }
+}

@@ -1,0 +1,7 @@
+//! Nothing lost, nothing twice, nothing altered, whatever dies: the engine is killed at random moments and started again
+//! with another number of workers; in the end its outputs are those of an unbroken replay, byte for byte.
+
+#[path = "crash/child.rs"]
+mod child;
+#[path = "crash/rounds.rs"]
+mod rounds;

@@ -1,0 +1,145 @@
+//! Rounds of kills, and the judge.
+
+use crate::child::{DIR, SEED, UNGATED, WORKERS};
+use pulse::backtest::Backtest;
+use pulse::log::SqliteLog;
+use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Topic, partition};
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::process::{Child, Command, Stdio};
+use std::time::Duration;
+
+/// Rounds in the test run.
+const ROUNDS: u64 = 30;
+/// Kills of a round at most; then it may finish.
+const KILLS: u64 = 12;
+
+struct Random(u64);
+impl Random {
+    fn below(&mut self, bound: u64) -> u64 {
+        self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+        (self.0 >> 33) % bound
+    }
+}
+
+fn seed() -> u64 {
+    let seed = std::env::var("PULSE_SEED").ok().and_then(|s| s.parse().ok());
+    seed.unwrap_or_else(|| pulse::engine::now_ms() as u64)
+}
+
+fn spawn(dir: &Path, workers: u64, seed: u64, ungated: bool) -> Child {
+    let mut command = Command::new(std::env::current_exe().unwrap());
+    command.args(["--exact", "child::runs_to_its_end", "--nocapture", "--test-threads=1"]);
+    command.env(DIR, dir).env(WORKERS, workers.to_string()).env(SEED, seed.to_string());
+    if ungated {
+        command.env(UNGATED, "1");
+    }
+    command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
+}
+
+fn topic(log: &dyn EventLog, topic: Topic) -> Vec<Vec<u8>> {
+    let (mut all, place) = (Vec::new(), partition(topic, 0));
+    let mut take = |_, meta: pulse_dataflows::ports::Meta, value: &[u8]| {
+        if meta.cause.kind != FROM_GATEWAY {
+            all.push(value.to_vec());
+        }
+    };
+    log.reader().each(place, 0, log.end(place), &mut take).unwrap();
+    all
+}
+
+/// The outputs in the log are those of an unbroken replay with one worker, and whatever left is among them.
+pub fn verify(dir: &Path) -> Result<u64, String> {
+    let log = SqliteLog::open_reader(&dir.join("log.db")).unwrap();
+    let out = |name: &str| dir.join(format!("replay.{name}"));
+    let replay = Backtest {
+        inputs: vec![],
+        log: Some(dir.into()),
+        config: Default::default(),
+        model: None,
+        workers: 1,
+        output: Some(out("scored")),
+        alerts: Some(out("alerts")),
+        rejected: Some(out("rejected")),
+    };
+    replay.run(&dir.join("objects"), &mut |_| {}).map_err(|e| e.to_string())?;
+    let mut scored = 0;
+    for (name, of) in [("scored", Topic::Scored), ("alerts", Topic::Alerts), ("rejected", Topic::Rejected)] {
+        let text = std::fs::read(out(name)).unwrap();
+        let want: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
+        let have = topic(&*log, of);
+        if let Some(i) = (0..want.len().max(have.len())).find(|i| want.get(*i).copied() != have.get(*i).map(|v| &v[..])) {
+            let show = |line: Option<&[u8]>| line.map_or("nothing".into(), |l| String::from_utf8_lossy(l).into_owned());
+            let (want_line, have_line) = (show(want.get(i).copied()), show(have.get(i).map(|v| &v[..])));
+            return Err(format!(
+                "{name}: {} in the log, {} in the replay; record {i}\n log    {have_line}\n replay {want_line}",
+                have.len(),
+                want.len()
+            ));
+        }
+        if of == Topic::Scored {
+            scored = have.len() as u64;
+            left_is_among(dir, &want)?;
+        }
+    }
+    Ok(scored)
+}
+
+fn left_is_among(dir: &Path, want: &[&[u8]]) -> Result<(), String> {
+    for file in std::fs::read_dir(dir).unwrap().map(|f| f.unwrap().path()) {
+        if file.extension().is_none_or(|e| e != "left") {
+            continue;
+        }
+        let text = String::from_utf8(std::fs::read(&file).unwrap()).unwrap_or_default();
+        // a kill may tear the last line
+        for line in text.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+            let (offset, value) = line.split_once(' ').unwrap();
+            if want.get(offset.parse::<usize>().unwrap()).copied() != Some(value.as_bytes()) {
+                return Err(format!("left before a crash, and in no replay: {line}"));
+            }
+        }
+    }
+    Ok(())
+}
+
+/// Kills and restarts until the round is through; kills by number of workers.
+fn round(dir: &Path, random: &mut Random, seed: u64) -> BTreeMap<u64, u64> {
+    let mut kills = BTreeMap::new();
+    for turn in 0.. {
+        let workers = [1, 2, 4, 3][turn % 4];
+        let mut child = spawn(dir, workers, seed, false);
+        if turn as u64 >= KILLS {
+            assert!(child.wait().unwrap().success(), "seed {seed}: failed by itself");
+            return kills;
+        }
+        std::thread::sleep(Duration::from_millis(40 + random.below(260)));
+        if let Some(status) = child.try_wait().unwrap() {
+            assert!(status.success(), "seed {seed}: failed by itself");
+            return kills;
+        }
+        child.kill().unwrap();
+        child.wait().unwrap();
+        *kills.entry(workers).or_default() += 1;
+    }
+    kills
+}
+
+#[test]
+fn killed_at_random_the_log_is_that_of_an_unbroken_run() {
+    let seed = seed();
+    println!("PULSE_SEED={seed}");
+    let (mut random, mut kills, mut scored) = (Random(seed), BTreeMap::<u64, u64>::new(), 0);
+    for i in 0..ROUNDS {
+        let dir = tempfile::tempdir().unwrap();
+        let of_round = seed.wrapping_add(i);
+        for (workers, n) in round(dir.path(), &mut random, of_round) {
+            *kills.entry(workers).or_default() += n;
+        }
+        match verify(dir.path()) {
+            Ok(n) => scored += n,
+            Err(problem) => panic!("PULSE_SEED={seed} round {i}: {problem}"),
+        }
+    }
+    println!("{ROUNDS} rounds, kills by workers {kills:?}, {scored} scored events, all as in the unbroken run");
+    assert!(kills.values().sum::<u64>() >= ROUNDS, "too few kills to mean anything: {kills:?}");
+}
