@@ -259,9 +259,7 @@ impl Snapshot for Entities {
 impl Stateful<Touch, Placed> for Entities {
     fn apply(&mut self, touch: &Touch) -> Placed {
         let answer = match self.tables.get_mut(usize::from(touch.kind)) {
-            Some(table) => {
-                table.touch(touch.key, touch.time_ms, || EntityState::new(touch.time_ms)).touch(touch)
-            }
+            Some(table) => table.touch(touch.key, touch.time_ms, || EntityState::new(touch.time_ms)).touch(touch),
             None => {
                 let series = self.samples.touch(touch.key, touch.time_ms, SampleState::default);
                 Answer { z: series.update(f64::from(touch.amount), touch.time_ms), ..Answer::default() }

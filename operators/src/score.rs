@@ -187,4 +187,3 @@ fn sample(batch: &Batch, event: &Event, z: f64) -> Score {
         cold_start: event.cold_start,
     }
 }
-
