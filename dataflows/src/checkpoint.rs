@@ -61,7 +61,7 @@ pub enum Blob {
 /// What the operators hand to the checkpointer.
 pub enum Piece {
     /// From each worker's source: where it is.
-    Position(Position),
+    Position(Box<Position>),
     /// Copies of ids seen.
     Ids(Vec<Section<Seen>>),
     /// Copies of entities.

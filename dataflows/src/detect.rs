@@ -185,7 +185,7 @@ fn intake<'s>(
                 if let Some(pieces) = job.pieces.as_ref().filter(|_| checkpoint && batch.epoch > job.known) {
                     checkpoints.announce(batch.epoch);
                     // the checkpointer ends last
-                    let _ = pieces.send(Piece::Position(intake.position().clone()));
+                    let _ = pieces.send(Piece::Position(Box::new(intake.position().clone())));
                 }
                 Pull::Epoch(Box::new(batch))
             }
@@ -222,7 +222,6 @@ fn blob_keeper(job: &Arc<Job>, blob: Blob) -> Box<dyn FnMut(Vec<u8>)> {
             for piece in [Piece::Blob(blob, bytes), Piece::Done] {
                 let _ = pieces.send(piece); // the checkpointer ends last
             }
-            return;
         }
     })
 }

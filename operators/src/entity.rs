@@ -64,10 +64,9 @@ fn flags(event: &Event, batch: &Batch) -> u8 {
     let failed = matches!(event.event_type, EventType::PaymentFailed | EventType::AccountLoginFailed)
         || matches!(status, "failed" | "declined");
     let coupon = event.coupon.len > 0 || matches!(event.event_type, EventType::CouponApplied | EventType::CouponDenied);
-    u8::from(failed) * flag::FAILURE
-        | u8::from(event.event_type.group() == Group::Return) * flag::REFUND
-        | u8::from(coupon) * flag::COUPON
-        | u8::from(event.late) * flag::LATE
+    let refund = event.event_type.group() == Group::Return;
+    let set = [(failed, flag::FAILURE), (refund, flag::REFUND), (coupon, flag::COUPON), (event.late, flag::LATE)];
+    set.into_iter().fold(0, |flags, (is, flag)| if is { flags | flag } else { flags })
 }
 
 /// Country, device, card and customer as short hashes; 0 = none.
