@@ -7,19 +7,19 @@
 
 pub mod access;
 pub mod app;
+pub mod audit;
 pub mod backtest;
 pub mod cli;
 pub mod config;
 pub mod deliver;
 pub mod engine;
-pub mod audit;
 pub mod gateway;
 pub mod http;
 pub mod json;
 pub mod log;
 pub mod persist;
 pub mod receiver;
-pub mod simulate;
 pub mod sidecar;
+pub mod simulate;
 pub mod store;
 pub mod telemetry;

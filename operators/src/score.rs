@@ -97,7 +97,7 @@ fn strongest(hits: &[RuleHit]) -> Option<f64> {
 
 /// Calibrates all parts together and gives the reasons.
 fn finish(score: &mut Score, model: &GroupModel, model_score: &ModelScore, cold_start: bool) {
-    let base = f64::from(model_score.base);
+    let base = model_score.base;
     score.base = Some(base);
     score.surprise = model.combine(base, score.rules, None);
     let rules = score.rules.unwrap_or(0.0);
@@ -187,4 +187,3 @@ fn sample(batch: &Batch, event: &Event, z: f64) -> Score {
         cold_start: event.cold_start,
     }
 }
-

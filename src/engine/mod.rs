@@ -101,8 +101,7 @@ impl Engine {
         let known = resume.last.epoch;
         let shape = (applied, options.workers + 1, partitions);
         let cutting = Cutting { checkpoint_every_ms: options.checkpoint_every_ms };
-        let sequencer =
-            Sequencer::new(pace.clone(), Box::new(now_ms), resume.last, log.generation(), shape, cutting);
+        let sequencer = Sequencer::new(pace.clone(), Box::new(now_ms), resume.last, log.generation(), shape, cutting);
         log.install(Box::new(sequencer));
         let (tx, rx) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
