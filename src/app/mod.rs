@@ -40,7 +40,7 @@ const RETENTION_EVERY: Duration = Duration::from_secs(600);
 const DAY_MS: i64 = 24 * 3_600_000;
 
 /// What `pulse run` is told.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Settings {
     /// Data folder: log, store, objects.
     pub data: PathBuf,
@@ -62,6 +62,8 @@ pub struct Settings {
     pub store_days: u32,
     /// What scores.
     pub detect: DetectConfig,
+    /// Bounds of the log.
+    pub log: crate::log::Options,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
     /// Destinations.
@@ -84,6 +86,7 @@ impl Settings {
             log_days: 14,
             store_days: 400,
             detect: DetectConfig::default(),
+            log: crate::log::Options::default(),
             gateway: GatewayConfig::default(),
             webhooks: DeliverConfig::default(),
             kpi: KpiTargets::default(),
@@ -163,8 +166,8 @@ impl App {
         std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
         let metrics: Metrics = Arc::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("pulse")));
         let shared = Shared::register(&metrics);
-        let log = SqliteLog::open(&settings.data.join("log.db"), settings.partitions, crate::log::Options::default())?;
-        let store = Arc::new(Store::open(&settings.data.join("pulse.db"))?);
+        let log = SqliteLog::open(&settings.data.join("log.db"), settings.partitions, settings.log.clone())?;
+        let store = Arc::new(Store::open(&settings.data.join("store.db"))?);
         let access = match settings.no_auth {
             true => Access::open(),
             false => Access::with_store(store.clone()).map_err(|e| part("keys")(&e))?,

@@ -1,21 +1,15 @@
-//! Arguments of `pulse backtest`.
+//! `pulse backtest`: replay through the very code that runs live.
 
+use super::{Code, Failure, output};
+use crate::backtest::{Backtest, BacktestError, Scratch};
+use crate::config::Config;
+use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
-
-/// When models are refitted in a backtest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Retrain {
-    /// When the watermark passes the end of a week, as live.
-    #[default]
-    Weekly,
-    /// Never: the first model scores everything.
-    Never,
-}
 
 /// Replays history through the very code that runs live; the clock is the data's.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
-  pulse backtest --input events.ndjson.zst --labels labels.ndjson --report report.json
+  pulse backtest --input events.ndjson.zst --output scored.ndjson --alerts alerts.ndjson
   pulse backtest --log /var/lib/pulse --output scored.ndjson --alerts alerts.ndjson")]
 pub struct BacktestArgs {
     /// Events, NDJSON or its zstd; several are merged by time, then file, then line
@@ -24,42 +18,76 @@ pub struct BacktestArgs {
     /// Repeat the recorded log of this data folder, its epochs too: the same scores and alerts byte for byte
     #[arg(long, value_name = "DIR")]
     pub log: Option<PathBuf>,
-    /// Verdicts, NDJSON; each counts from its `time` on
-    #[arg(long, value_name = "FILE")]
-    pub labels: Option<PathBuf>,
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Model to begin with [default: the one that comes with the program]
     #[arg(long, value_name = "VERSION")]
     pub from_model: Option<String>,
-    /// When models are refitted
-    #[arg(long, value_enum, default_value_t)]
-    pub retrain: Retrain,
     /// Write scored events, NDJSON
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
     /// Write alerts and incidents, NDJSON
     #[arg(long, value_name = "FILE")]
     pub alerts: Option<PathBuf>,
-    /// Write figures, JSON: alerts a day, realised rates, and with labels precision and recall
+    /// Write what was not taken up, NDJSON
     #[arg(long, value_name = "FILE")]
-    pub report: Option<PathBuf>,
+    pub rejected: Option<PathBuf>,
+    /// Data folder whose models `--from-model` may name
+    #[arg(long, value_name = "DIR")]
+    pub data: Option<PathBuf>,
     /// Worker threads; the results do not depend on their number
     #[arg(long, value_name = "N", default_value_t = 1)]
     pub workers: usize,
-    /// Take the labels for the whole truth, of which only so many of each day's highest alerts are looked up
-    #[arg(long, value_name = "N", requires = "labels")]
-    pub reviews_per_day: Option<u32>,
-    /// And so many random events of each day
-    #[arg(long, value_name = "M", requires = "reviews_per_day", default_value_t = 0)]
-    pub review_random: u32,
-    /// A review is known after so many days, such as 7d
-    #[arg(long, value_name = "DAYS", requires = "reviews_per_day", default_value = "7d", value_parser = days)]
-    pub review_delay: u32,
 }
 
-/// `7d` or `7`
-fn days(text: &str) -> Result<u32, String> {
-    text.strip_suffix('d').unwrap_or(text).parse().map_err(|_| "days, such as 7d".into())
+impl From<BacktestError> for Failure {
+    fn from(e: BacktestError) -> Failure {
+        let code = match &e {
+            BacktestError::Input(..) => Code::Data,
+            BacktestError::Config(_) => Code::Config,
+            BacktestError::Output(..) | BacktestError::Engine(_) => Code::Internal,
+        };
+        Failure::new(code, e)
+    }
+}
+
+/// A counter on the standard error output, on a terminal only.
+pub fn counter(what: &'static str) -> ProgressBar {
+    let style = ProgressStyle::with_template("{spinner} {human_pos} {msg}, {per_sec}, {elapsed}");
+    let bar = ProgressBar::new_spinner().with_message(what);
+    match style {
+        Ok(style) => bar.with_style(style),
+        Err(_) => bar,
+    }
+}
+
+impl BacktestArgs {
+    /// Runs it.
+    pub fn run(&self, json: bool) -> Result<(), Failure> {
+        let config = Config::load(self.config.as_deref())?;
+        let scratch = Scratch::new();
+        let data = self.log.as_ref().or(self.data.as_ref());
+        let objects = data.map_or_else(|| scratch.path().to_path_buf(), |dir| dir.join("objects"));
+        let backtest = Backtest {
+            inputs: self.input.clone(),
+            log: self.log.clone(),
+            config: config.detect(),
+            model: self.from_model.clone(),
+            workers: self.workers.max(1),
+            output: self.output.clone(),
+            alerts: self.alerts.clone(),
+            rejected: self.rejected.clone(),
+        };
+        let bar = counter("events");
+        let summary = backtest.run(&objects, &mut |events| bar.set_position(events))?;
+        bar.finish_and_clear();
+        output::print(json, &summary, || {
+            let s = &summary;
+            format!(
+                "{} events: {} scored, {} duplicates, {} rejected, {} late\n{} anomalies in {} alerts, {} incidents",
+                s.events, s.scored, s.duplicates, s.rejected, s.late, s.anomalies, s.alerts, s.incidents
+            )
+        })
+    }
 }

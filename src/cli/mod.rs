@@ -5,10 +5,12 @@
 mod audit;
 pub mod backtest;
 mod config;
+mod demo;
 pub mod failure;
 mod folder;
 mod keys;
 mod migrate;
+mod model;
 mod output;
 pub mod process;
 mod receiver;
@@ -45,6 +47,15 @@ pub struct Cli {
 /// Commands.
 #[derive(Debug, Subcommand)]
 pub enum Command {
+    /// See it work: a simulated shop with planted trouble, everything in one process on a temporary folder
+    #[command(after_help = demo::EXAMPLES)]
+    Demo(demo::DemoArgs),
+    /// Everything in one process on a data folder
+    Run(run::RunArgs),
+    /// Replay events, or a recorded log, through the code that runs live
+    Backtest(backtest::BacktestArgs),
+    /// Models: list, show, train, promote
+    Model(model::ModelArgs),
     /// Make, check or show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
@@ -87,6 +98,10 @@ impl Cli {
     fn run(&self) -> Result<(), Failure> {
         let json = self.json;
         match &self.command {
+            Command::Demo(args) => args.run(json),
+            Command::Run(args) => args.run(),
+            Command::Backtest(args) => args.run(json),
+            Command::Model(args) => args.run(json),
             Command::Config(command) => command.run(json),
             Command::Keys(command) => command.run(json),
             Command::Migrate(args) => args.run(json),

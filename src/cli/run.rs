@@ -1,8 +1,13 @@
-//! Arguments of `pulse run`.
+//! `pulse run`: everything in one process on a data folder, under a tiny parent that starts it again when it dies.
 
-use super::{Failure, Folder};
+use super::{Code, Failure, Folder, process};
+use crate::app::supervise::{CHILD, supervise};
+use crate::app::{App, AppError, Settings};
 use crate::config::Config;
+use std::io::Read;
 use std::net::SocketAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 /// Everything in one process on a data folder: gateway, workers, store, delivery, query API and dashboard.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -25,6 +30,9 @@ pub struct RunArgs {
     /// Let everybody in without a key; only while every address is a loopback address
     #[arg(long)]
     pub no_auth: bool,
+    /// No parent that starts the process again when it dies: for service managers
+    #[arg(long)]
+    pub once: bool,
 }
 
 impl RunArgs {
@@ -42,4 +50,105 @@ impl RunArgs {
         }
         Ok(config)
     }
+}
+
+impl From<AppError> for Failure {
+    fn from(e: AppError) -> Failure {
+        let code = match &e {
+            AppError::Public(_) => Code::Usage,
+            AppError::Config(_) => Code::Config,
+            AppError::Folder(..) | AppError::Log(_) | AppError::Store(_) | AppError::Address(..) => Code::Unavailable,
+            AppError::Engine(_) | AppError::Part(..) => Code::Internal,
+        };
+        Failure::new(code, e)
+    }
+}
+
+impl RunArgs {
+    fn settings(&self, config: &Config) -> Settings {
+        Settings {
+            gateway_addr: config.gateway.addr,
+            sidecar_addr: config.sidecar.addr,
+            workers: config.workers.threads.max(1),
+            partitions: config.log.partitions,
+            no_auth: self.no_auth,
+            checkpoint_every_ms: config.workers.checkpoint_every_ms,
+            log_days: config.retention.raw_days.max(config.retention.scored_days),
+            store_days: config.retention.store_days,
+            detect: config.detect(),
+            log: config.log.options(),
+            gateway: config.gateway.limits.clone(),
+            webhooks: config.webhooks.clone(),
+            kpi: config.kpi.clone(),
+            ..Settings::new(config.data.dir.clone())
+        }
+    }
+
+    /// Runs it, until a signal.
+    pub fn run(&self) -> Result<(), Failure> {
+        // wrong settings are told once, not by every restart
+        let config = self.load()?;
+        let supervised = std::env::var_os(CHILD).is_some();
+        if !supervised && !self.once {
+            let stop = stop_flag()?;
+            let code = supervise(|| stop.load(Ordering::Acquire)).map_err(Failure::internal)?;
+            std::process::exit(code);
+        }
+        process::start_logging(&config.telemetry)?;
+        let runtime = tokio::runtime::Runtime::new().map_err(Failure::internal)?;
+        runtime.block_on(async {
+            let settings = self.settings(&config);
+            let app = App::start(&settings).await?;
+            announce(&app, &settings);
+            wait(supervised).await;
+            eprintln!("pulse: stopping");
+            app.stop().await?;
+            Ok(())
+        })
+    }
+}
+
+fn announce(app: &App, settings: &Settings) {
+    println!("gateway  http://{}", app.gateway_addr);
+    println!("sidecar  http://{}", app.sidecar_addr);
+    println!("data     {}", settings.data.display());
+    if settings.no_auth {
+        println!("--no-auth: everybody on this machine may send, read and change");
+    }
+}
+
+/// A flag that a signal sets.
+fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    let set = flag.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    std::thread::spawn(move || {
+        runtime.block_on(signal());
+        set.store(true, Ordering::Release);
+    });
+    Ok(flag)
+}
+
+/// Until SIGINT or SIGTERM.
+pub async fn signal() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        return std::future::pending().await;
+    };
+    tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
+}
+
+/// Until a signal, or the end of the parent.
+async fn wait(supervised: bool) {
+    if !supervised {
+        return signal().await;
+    }
+    let (tx, orphaned) = tokio::sync::oneshot::channel();
+    std::thread::spawn(move || {
+        // the parent never writes: its end is what ends the read
+        let _ = std::io::stdin().read(&mut [0]);
+        let _ = tx.send(()); // nobody waits when a signal came first
+    });
+    tokio::select! { () = signal() => {}, _ = orphaned => {} }
 }

@@ -1,7 +1,7 @@
 use super::backtest::{BacktestArgs, Retrain};
 use super::run::RunArgs;
 use super::*;
-use clap::{Args, CommandFactory, FromArgMatches};
+use clap::{Args, CommandFactory};
 
 fn parse<A: Args>(words: &[&str]) -> Result<A, clap::Error> {
     let command = A::augment_args(clap::Command::new("test")).no_binary_name(true);

@@ -111,7 +111,7 @@ fn shown(payload: &[u8]) -> String {
     let (mut cards, mut at) = (Cards::default(), 0);
     for raw in text.split('\\') {
         cards.text(&Text { raw, at, escaped: false });
-        at += raw.len() + 1;
+        at += raw.len() as u32 + 1; // a payload is cut off long before
     }
     let masked = cards.rewrite(text.as_bytes(), &[]);
     String::from_utf8_lossy(masked.get(..PAYLOAD_BYTES_MAX).unwrap_or(&masked)).into_owned()

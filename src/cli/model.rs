@@ -1,0 +1,181 @@
+//! `pulse model`: the registry.
+
+use super::LOG_FILE;
+use super::backtest::counter;
+use super::{Failure, Folder, output, process};
+use crate::app::{active, learn};
+use crate::backtest::{Backtest, Scratch};
+use crate::engine::objects::Objects;
+use crate::engine::registry::{Registry, SHIPPED_VERSION};
+use crate::log::SqliteLog;
+use crate::simulate::{Shop, ShopConfig, TroublePlan};
+use std::io::{BufRead, Write};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+/// Models: list, show, train, promote.
+#[derive(clap::Args, Clone, Debug)]
+pub struct ModelArgs {
+    /// Data folder and configuration
+    #[command(flatten)]
+    pub folder: Folder,
+    /// What to do
+    #[command(subcommand)]
+    pub command: ModelCommand,
+}
+
+/// What to do with models.
+#[derive(clap::Subcommand, Clone, Debug)]
+pub enum ModelCommand {
+    /// All versions, and which one is in force
+    List,
+    /// What a version says of itself
+    Show {
+        /// Such as global_model@v0
+        version: String,
+    },
+    /// Fit a new version from the scored events of the data folder
+    Train {
+        /// Everything random follows from it
+        #[arg(long, default_value_t = 1)]
+        seed: u64,
+    },
+    /// Fit the model of day one from simulated shops that start empty; the same seed gives the same bytes
+    Bootstrap {
+        /// Everything random follows from it
+        #[arg(long, default_value_t = 2026)]
+        seed: u64,
+        /// Shops
+        #[arg(long, default_value_t = 6)]
+        shops: u64,
+        /// Events of each shop
+        #[arg(long, default_value_t = 120_000)]
+        events: u64,
+        /// Where the bundle goes
+        #[arg(long)]
+        out: PathBuf,
+    },
+    /// Switch to a version, while events flow
+    Promote {
+        /// Such as global_model@v1
+        version: String,
+        /// Address of the running sidecar
+        #[arg(long, default_value = "http://127.0.0.1:8081")]
+        sidecar: String,
+        /// Key with the scope admin
+        #[arg(long, env = "PULSE_KEY", hide_env_values = true)]
+        key: Option<String>,
+    },
+}
+
+fn registry(data: &Path) -> Result<Arc<Registry>, Failure> {
+    Ok(Registry::new(Objects::folder(&data.join("objects")).map_err(|e| Failure::unavailable(e))?))
+}
+
+impl ModelArgs {
+    /// Runs it.
+    pub fn run(&self, json: bool) -> Result<(), Failure> {
+        let data = || Ok::<_, Failure>(self.folder.load()?.data.dir);
+        match &self.command {
+            ModelCommand::List => list(&data()?, json),
+            ModelCommand::Show { version } => {
+                let card = registry(&data()?)?.card(version).map_err(Failure::data)?;
+                output::print(json, &card, || serde_json::to_string_pretty(&card).unwrap_or_default())
+            }
+            ModelCommand::Train { seed } => train(&self.folder, &data()?, *seed, json),
+            ModelCommand::Bootstrap { seed, shops, events, out } => bootstrap(*seed, *shops, *events, out),
+            ModelCommand::Promote { version, sidecar, key } => promote(version, sidecar, key.as_deref()),
+        }
+    }
+}
+
+fn list(data: &Path, json: bool) -> Result<(), Failure> {
+    let versions = registry(data)?.versions().map_err(Failure::unavailable)?;
+    let log = data.join(LOG_FILE);
+    let in_force = match log.exists() {
+        true => active(&*SqliteLog::open_reader(&log).map_err(Failure::unavailable)?)?.model.map(|(version, _)| version),
+        false => None,
+    };
+    let in_force = in_force.unwrap_or_else(|| SHIPPED_VERSION.into());
+    let value = serde_json::json!({"models": versions, "in_force": in_force});
+    output::print(json, &value, || {
+        let line = |v: &String| format!("{v}{}", if *v == in_force { "  (in force)" } else { "" });
+        versions.iter().map(line).collect::<Vec<_>>().join("\n")
+    })
+}
+
+fn train(folder: &Folder, data: &Path, seed: u64, json: bool) -> Result<(), Failure> {
+    let (log, registry) = (folder.log()?, registry(data)?);
+    let version = registry.next_version().map_err(Failure::unavailable)?;
+    let budget = f64::from(active(&*log)?.config.budget.alerts_per_day);
+    let gathered = learn::gather(&*log).map_err(Failure::internal)?;
+    let bundle = gathered.fit(&version, seed, budget).map_err(Failure::data)?;
+    registry.add(&bundle).map_err(Failure::unavailable)?;
+    output::print(json, &bundle.card(), || version)
+}
+
+/// Scores seeded shops with a model that knows nothing, and learns from the features.
+fn bootstrap(seed: u64, shops: u64, events: u64, out: &Path) -> Result<(), Failure> {
+    let scratch = Scratch::new();
+    std::fs::create_dir_all(scratch.path()).map_err(Failure::internal)?;
+    let mut gathered = learn::Gathered::default();
+    let bar = counter("shops");
+    for shop in 0..shops {
+        let (input, output) = (scratch.path().join("events.ndjson"), scratch.path().join("scored.ndjson"));
+        write_shop(seed.wrapping_mul(1000).wrapping_add(shop), shop, events, &input).map_err(Failure::internal)?;
+        let backtest = Backtest {
+            inputs: vec![input],
+            log: None,
+            config: Default::default(),
+            model: None,
+            workers: 1,
+            output: Some(output.clone()),
+            alerts: None,
+            rejected: None,
+        };
+        backtest.run(&scratch.path().join("objects"), &mut |_| {})?;
+        let scored = std::fs::File::open(&output).map_err(Failure::internal)?;
+        for line in std::io::BufReader::new(scored).lines() {
+            gathered.take(line.map_err(Failure::internal)?.as_bytes());
+        }
+        bar.inc(1);
+    }
+    bar.finish_and_clear();
+    let bundle = gathered.fit(SHIPPED_VERSION, seed, 20.0).map_err(Failure::internal)?;
+    std::fs::write(out, bundle.to_bytes()).map_err(Failure::internal)
+}
+
+/// Shops of different size, without trouble and with what looks like it.
+fn write_shop(seed: u64, shop: u64, events: u64, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
+    let sizes = [5.0, 20.0, 60.0];
+    let size = sizes.get(shop as usize % sizes.len()).copied().unwrap_or(20.0);
+    let mut shop = Shop::new(ShopConfig { seed, trouble: TroublePlan::none(), ..ShopConfig::of_size(size) })?;
+    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
+    let mut json = String::new();
+    for _ in 0..events {
+        json.clear();
+        shop.next_event(&mut json);
+        json.push('\n');
+        file.write_all(json.as_bytes())?;
+    }
+    Ok(file.flush()?)
+}
+
+/// Asks the running process: only it writes control records.
+fn promote(version: &str, sidecar: &str, key: Option<&str>) -> Result<(), Failure> {
+    let url = format!("{sidecar}/api/v1/models/{version}/promote");
+    process::runtime()?.block_on(async {
+        let mut request = reqwest::Client::new().post(&url);
+        if let Some(key) = key {
+            request = request.bearer_auth(key);
+        }
+        let answer = request.send().await.map_err(|e| Failure::unavailable(e))?;
+        let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
+        if status.is_success() {
+            println!("{body}");
+            return Ok(());
+        }
+        let message = format!("{status}: {body}");
+        Err(if status.is_server_error() { Failure::unavailable(message) } else { Failure::usage(message) })
+    })
+}
