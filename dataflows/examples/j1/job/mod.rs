@@ -8,7 +8,7 @@ pub mod account;
 pub mod input;
 pub mod output;
 
-use account::{Account, Accounts};
+use account::Accounts;
 use input::{Block, Input, Tables};
 use output::Output;
 use pulse_operators::decide::deciding;
