@@ -118,8 +118,7 @@ impl Waiting<Answer> for Box<Block> {
 impl Block {
     fn push(&mut self, e: &Event, tables: &Tables, home: u16) -> Result<(), String> {
         let amount = e.payment.amount_cents;
-        let (category, price) =
-            tables.products.get(&number("p-", e.product_id)?).copied().unwrap_or((0, amount));
+        let (category, price) = tables.products.get(&number("p-", e.product_id)?).copied().unwrap_or((0, amount));
         let risk = tables.devices.get(&number("d-", e.client.device_id)?).copied().unwrap_or(UNKNOWN_DEVICE);
         let ip: Ipv4Addr = e.client.ip.parse().map_err(|_| format!("{:?} is no address", e.client.ip))?;
         let country = tables.country(ip.into());

@@ -78,14 +78,19 @@ fn build(worker: &mut Worker, run: &Arc<Run>) -> Result<(), String> {
     worker.dataflow::<u64, _, _>(|scope| {
         let progress = Progress::starting_after(0);
         let reads = run.clone();
-        let blocks = source(scope, progress.clone(), |_| {}, move |epoch| match input.epoch(epoch, &reads.tables) {
-            Ok(Some(block)) if !reads.has_failed() => Pull::Epoch(Box::new(block)),
-            Ok(_) => Pull::End,
-            Err(why) => {
-                reads.fail(why);
-                Pull::End
-            }
-        });
+        let blocks = source(
+            scope,
+            progress.clone(),
+            |_| {},
+            move |epoch| match input.epoch(epoch, &reads.tables) {
+                Ok(Some(block)) if !reads.has_failed() => Pull::Epoch(Box::new(block)),
+                Ok(_) => Pull::End,
+                Err(why) => {
+                    reads.fail(why);
+                    Pull::End
+                }
+            },
+        );
         let (touches, blocks) = split(scope, blocks, "Touches", |block: &mut Box<Block>, out| {
             out.append(&mut block.touches);
         });
