@@ -151,6 +151,24 @@ pub fn decode_row(encoded: &str) -> Option<Row> {
     values.try_into().ok()
 }
 
+/// Appends `"score":..,"p_value":..` of a -log10 p.
+fn whole(out: &mut Vec<u8>, surprise: f64) {
+    out.extend_from_slice(b"\"score\":");
+    number(out, on_scale(surprise));
+    member(out, "p_value");
+    let p = libm::exp10(-surprise.max(0.0)) as f32;
+    out.extend_from_slice(ryu::Buffer::new().format_finite(p).as_bytes());
+}
+
+/// The members of a record that follow from its feature row, its rules' part and its model, as they are printed there:
+/// `score`, `p_value`, `score_base`. All are -log10 p.
+pub fn figures(surprise: f64, base: Option<f64>) -> String {
+    let mut out = Vec::with_capacity(96);
+    whole(&mut out, surprise);
+    optional(&mut out, "score_base", base);
+    String::from_utf8(out).unwrap_or_default() // digits and names
+}
+
 /// Appends the whole record.
 pub fn scored(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score, decision: &Decision) {
     let arena = &batch.arena;
@@ -162,11 +180,8 @@ pub fn scored(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score, de
     text(out, arena.get(event.type_text));
     member(out, "time");
     rfc3339(out, event.time_ms);
-    member(out, "score");
-    number(out, on_scale(score.surprise));
-    member(out, "p_value");
-    let p = libm::exp10(-score.surprise.max(0.0)) as f32;
-    out.extend_from_slice(ryu::Buffer::new().format_finite(p).as_bytes());
+    out.push(b',');
+    whole(out, score.surprise);
     member(out, "decision");
     text(out, if decision.anomaly { "anomaly" } else { "normal" });
     member(out, "channel");
@@ -219,6 +234,11 @@ fn parts(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score) {
     if score.channel != Channel::Series {
         member(out, "features");
         text(out, &encode_row(&score.row));
+        if let Some(rules) = score.rules {
+            // `score_rules` is rounded and ends at one; what was weighed is this
+            member(out, "rules_decades");
+            number(out, rules);
+        }
     }
 }
 
