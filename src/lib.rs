@@ -7,14 +7,16 @@
 
 pub mod access;
 pub mod app;
+pub mod audit;
 pub mod backtest;
 pub mod cli;
 pub mod config;
 pub mod deliver;
 pub mod engine;
-pub mod audit;
+pub mod explain;
 pub mod gateway;
 pub mod http;
+pub mod import;
 pub mod json;
 pub mod log;
 pub mod persist;

@@ -7,6 +7,7 @@ use crate::batch::{Batch, Channel, Score};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use pulse_models::features::{FEATURE_SCHEMA, Row};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// One in a million is the top of the scale (contract 3).
 pub const TOP: f64 = 6.0;
@@ -138,15 +139,26 @@ fn lookup(state: Lookup) -> &'static str {
     }
 }
 
-/// The feature row as it is stored: little-endian `f32`s in base64.
+/// The feature row as it is stored: little-endian `f32`s and the low four bytes of their `xxh3_64`, in base64. Many a flipped
+/// bit would not change a score; the checksum shows it.
 pub fn encode_row(row: &Row) -> String {
-    let bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let sum = row_sum(&bytes);
+    bytes.extend_from_slice(&sum);
     STANDARD_NO_PAD.encode(bytes)
 }
 
-/// The row as it was, bit by bit; `None` when the text is no row of this schema.
+fn row_sum(bytes: &[u8]) -> [u8; 4] {
+    (xxh3_64(bytes) as u32).to_le_bytes()
+}
+
+/// The row as it was, bit by bit; `None` when the text is no row of this schema, or damaged.
 pub fn decode_row(encoded: &str) -> Option<Row> {
     let bytes = STANDARD_NO_PAD.decode(encoded).ok()?;
+    let (bytes, sum) = bytes.split_last_chunk::<4>()?;
+    if row_sum(bytes) != *sum {
+        return None;
+    }
     let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c)).collect();
     values.try_into().ok()
 }
@@ -160,12 +172,15 @@ fn whole(out: &mut Vec<u8>, surprise: f64) {
     out.extend_from_slice(ryu::Buffer::new().format_finite(p).as_bytes());
 }
 
-/// The members of a record that follow from its feature row, its rules' part and its model, as they are printed there:
-/// `score`, `p_value`, `score_base`. All are -log10 p.
-pub fn figures(surprise: f64, base: Option<f64>) -> String {
-    let mut out = Vec::with_capacity(96);
+/// The members of a record that follow from its feature row, its rules' part and its model, as they are printed there, as one
+/// JSON object: `score`, `p_value`, `score_base`, `score_rules`. All are -log10 p.
+pub fn figures(surprise: f64, base: Option<f64>, rules: Option<f64>) -> String {
+    let mut out = Vec::with_capacity(128);
+    out.push(b'{');
     whole(&mut out, surprise);
     optional(&mut out, "score_base", base);
+    optional(&mut out, "score_rules", rules);
+    out.push(b'}');
     String::from_utf8(out).unwrap_or_default() // digits and names
 }
 
@@ -271,6 +286,17 @@ mod tests {
             row.iter_mut().zip(bits).for_each(|(x, b)| *x = f32::from_bits(b));
             let back = decode_row(&encode_row(&row)).unwrap();
             prop_assert!(row.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_of_a_row_is_noticed() {
+        let stored = encode_row(&[0.5; pulse_models::features::FEATURES]);
+        let bytes = STANDARD_NO_PAD.decode(&stored).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_row(&STANDARD_NO_PAD.encode(bytes)).is_none(), "bit {bit}");
         }
     }
 
