@@ -32,6 +32,17 @@ impl Drop for Killed {
         let _ = (self.0.kill(), self.0.wait());
     }
 }
+impl Killed {
+    /// The exit code of a child that must end by itself.
+    pub fn ended(&mut self) -> Option<i32> {
+        let mut status = None;
+        super::until("the child to end", || {
+            status = self.0.try_wait().unwrap();
+            status.is_some()
+        });
+        status.and_then(|status| status.code())
+    }
+}
 /// Starts a producer and waits until its log is open.
 pub fn producer(mut command: Command, dir: &Path, run: u64) -> Killed {
     let mut child = Killed(command.spawn().unwrap());

@@ -91,7 +91,7 @@ fn a_failed_sync_ends_the_process_with_74() {
     let dir = tempfile::tempdir().unwrap();
     let mut child = producer(disturbed(command("produce", dir.path(), 1), dir.path()), dir.path(), 1);
     disk::disturb(dir.path(), "sync-fails");
-    assert_eq!(child.0.wait().unwrap().code(), Some(74));
+    assert_eq!(child.ended(), Some(74));
     disk::heal(dir.path(), "sync-fails");
     assert_eq!(inspect(&*open(dir.path()), dir.path()).0, Findings::default());
 }
@@ -121,7 +121,7 @@ fn a_zombie_ends_fenced_with_75_and_adds_nothing() {
         let successor = successor.unwrap();
         let before = super::workload::ends(&*successor);
         signal(&zombie.0, "-CONT");
-        assert_eq!(zombie.0.wait().unwrap().code(), Some(75));
+        assert_eq!(zombie.ended(), Some(75));
         assert_eq!(super::workload::ends(&*successor), before);
         assert!(successor.generation() > 0);
         successor.append_wait(super::input(super::RAW0, &[vec![0; 3]])).unwrap();

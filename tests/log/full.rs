@@ -1,6 +1,6 @@
 //! A full disk: what was taken in is finished, input is refused, outputs are not, and it goes on when there is space.
 
-use super::child::{command, disturbed};
+use super::child::{Killed, command, disturbed};
 use super::conformance::options;
 use super::*;
 use pulse::log::{Options, SqliteLog};
@@ -29,7 +29,8 @@ fn soon(outcome: &Outcome) -> Result<Vec<u64>, LogError> {
 #[test]
 fn without_a_reserve_a_transaction_is_held_until_there_is_space() {
     let dir = tempfile::tempdir().unwrap();
-    assert!(disturbed(command("full", dir.path(), 0), dir.path()).status().unwrap().success());
+    let mut child = Killed(disturbed(command("full", dir.path(), 0), dir.path()).spawn().unwrap());
+    assert_eq!(child.ended(), Some(0));
     assert!(dir.path().join("passed").exists());
 }
 /// In a child on the disturbed disk.
@@ -82,7 +83,7 @@ pub fn finished_from_the_reserve(dir: &Path) {
     let mut taken = 0;
     let error = loop {
         let begun = Instant::now();
-        match log.append_wait(input(RAW0, &[vec![taken as u8; 400_000]])) {
+        match soon(&send(&log, input(RAW0, &[vec![taken as u8; 400_000]]))) {
             Ok(_) => taken += 1,
             Err(error) => break error,
         }
