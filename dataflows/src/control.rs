@@ -32,6 +32,11 @@ pub enum Control {
         /// Content hash, hexadecimal.
         hash: String,
     },
+    /// Events before a time raise no alerts and no incidents: history that is imported to learn from.
+    Quiet {
+        /// Event time, ms since the epoch.
+        until_ms: i64,
+    },
 }
 
 impl Control {
@@ -50,6 +55,9 @@ pub struct Active {
     pub model: Option<(String, String)>,
     /// Hash of the catalogue.
     pub catalogue: Option<String>,
+    /// Events before this time raise no alerts.
+    #[serde(default)]
+    pub quiet_until_ms: Option<i64>,
 }
 
 impl Active {
@@ -59,6 +67,7 @@ impl Active {
             Control::Config { config } => self.config = *config,
             Control::Model { version, checksum } => self.model = Some((version, checksum)),
             Control::Table { name, hash } if name == "catalogue" => self.catalogue = Some(hash),
+            Control::Quiet { until_ms } => self.quiet_until_ms = Some(until_ms),
             Control::Table { .. } => {} // a table of a later version of the product
         }
     }
@@ -69,7 +78,8 @@ impl Active {
             Some(hash) => Some(artifacts.catalogue(hash).map_err(ControlError::Artifact)?),
             None => None,
         };
-        Ok(Context::new(self.config.clone(), bundle, catalogue)?)
+        let context = Context::new(self.config.clone(), bundle, catalogue)?;
+        Ok(context.quiet_until(self.quiet_until_ms.unwrap_or(i64::MIN)))
     }
 }
 

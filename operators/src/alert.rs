@@ -40,6 +40,8 @@ pub struct Anomaly {
     pub severity: Severity,
     /// Notifications a day, from the configuration in force.
     pub budget: u32,
+    /// The event is history that was only to be learnt from.
+    pub quiet: bool,
     /// The scored event as JSON.
     pub scored: Vec<u8>,
 }
@@ -128,6 +130,9 @@ impl Open {
 impl AlertBook {
     /// Takes one anomaly in; what is to be said.
     pub fn take(&mut self, anomaly: &Anomaly, out: &mut Vec<Message>) {
+        if anomaly.quiet {
+            return;
+        }
         let key = xxh3_64(format!("{}\n{}\n{}", anomaly.entity.0, anomaly.entity.1, anomaly.cause).as_bytes());
         if let Some(open) = self.open.get_mut(&key)
             && anomaly.time_ms - open.opened_ms < WINDOW_MS
@@ -209,6 +214,7 @@ mod tests {
             cause: "velocity_card_10m".into(),
             severity: Severity::Warning,
             budget: 1,
+            quiet: false,
             scored: b"{\"id\":\"e\"}".to_vec(),
         }
     }
@@ -243,6 +249,13 @@ mod tests {
             suppressed,
             ["null", "null", "\"budget\"", "\"budget\""].map(|s| serde_json::from_str::<serde_json::Value>(s).unwrap())
         );
+    }
+
+    #[test]
+    fn history_that_is_only_learnt_from_raises_nothing() {
+        let (mut book, mut out) = (AlertBook::default(), vec![]);
+        book.take(&Anomaly { quiet: true, ..anomaly(1, 5) }, &mut out);
+        assert_eq!((out.len(), &book), (0, &AlertBook::default()));
     }
 
     #[test]

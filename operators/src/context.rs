@@ -69,8 +69,13 @@ pub struct SeriesTuning {
     exponent: u8,
     time_zone: String,
     allowed_lateness_ms: i64,
+    quiet_until_ms: i64,
 }
 impl SeriesTuning {
+    /// What began at this time tells nobody: it is history that is only learnt from.
+    pub fn is_quiet(&self, started_ms: i64) -> bool {
+        started_ms < self.quiet_until_ms
+    }
     /// As the series want it.
     pub fn config(&self) -> SeriesConfig {
         SeriesConfig {
@@ -134,6 +139,7 @@ pub struct Context {
     settings: Settings,
     rules: Rules,
     bundle: Arc<Bundle>,
+    quiet_until_ms: i64,
 }
 
 impl Context {
@@ -145,9 +151,17 @@ impl Context {
     ) -> Result<Context, ContextError> {
         let settings = Settings::new(&config.decode, catalogue)?;
         let rules = Rules::compile(&config.rules)?.in_currency(settings.currency);
-        let context = Context { config, settings, rules, bundle };
+        let context = Context { config, settings, rules, bundle, quiet_until_ms: i64::MIN };
         SeriesBook::new(context.tuning().config())?;
         Ok(context)
+    }
+    /// Events before this time, ms since the epoch, raise no alerts and no incidents.
+    pub fn quiet_until(self, quiet_until_ms: i64) -> Context {
+        Context { quiet_until_ms, ..self }
+    }
+    /// Does an event of this time raise no alert?
+    pub fn is_quiet(&self, time_ms: i64) -> bool {
+        time_ms < self.quiet_until_ms
     }
     /// As it was given.
     pub fn config(&self) -> &DetectConfig {
@@ -165,6 +179,7 @@ impl Context {
             exponent: self.settings.exponent,
             time_zone: self.config.decode.time_zone.clone(),
             allowed_lateness_ms: self.config.time.allowed_lateness_ms,
+            quiet_until_ms: self.quiet_until_ms,
         }
     }
     /// The shop's currency.

@@ -120,6 +120,7 @@ fn anomaly(batch: &Batch, event: &Event, score: &Score, decision: &Decision, jso
         cause: cause.or_else(|| score.reasons.first().map(|r| r.code.clone())).unwrap_or_else(|| "unusual".into()),
         severity: decision.severity,
         budget: batch.context.budget(),
+        quiet: batch.context.is_quiet(event.time_ms),
         scored: json.to_vec(),
     }
 }

@@ -86,6 +86,7 @@ impl Reports {
             let config = self.series.config().clone();
             for closed in self.series.advance(watermark_ms) {
                 let value = match closed {
+                    SeriesOutput::Incident(_, incident, _) if self.tuning.is_quiet(incident.started_ms) => continue,
                     SeriesOutput::Closed(minute) => json::closed(&minute, watermark_ms, &config),
                     SeriesOutput::Incident(stage, incident, at_ms) => {
                         json::incident(stage, &incident, at_ms, &config, &[])

@@ -1,6 +1,7 @@
 //! Scores a batch: answers to features, features to the model's part, rules beside it, calibration over both.
 //!
-//! Pure: the same batch gives the same bits, whatever came before. Deliberately absent: thresholds.
+//! Pure: the same batch gives the same bits, whatever came before. [`score_rows`] is all that stands between a stored feature
+//! row and its score: live scoring and a later check both go through it. Deliberately absent: thresholds.
 
 use crate::batch::{Batch, Channel, Score};
 use crate::entity::answers_of;
@@ -16,14 +17,47 @@ pub const EXPLAINED: f64 = 1.301;
 /// Reasons kept with a score.
 pub const MAX_REASONS: usize = 5;
 
+/// The model's part of a score and the whole, both -log10 p.
+#[derive(Clone, Copy, Debug, PartialEq)]
+pub struct Weighed {
+    /// The model's part.
+    pub base: f64,
+    /// All parts together, calibrated.
+    pub surprise: f64,
+}
+
+/// Memory for [`score_rows`], used again.
+#[derive(Default)]
+pub struct RowScratch {
+    scratch: Scratch,
+    scores: Vec<ModelScore>,
+}
+
+/// From feature rows and what rules said of them (-log10 p) to scores: the only way there is. A row's bits do not depend on
+/// the rows beside it. `rules` has one item a row.
+pub fn score_rows(
+    model: &GroupModel,
+    rows: &[Row],
+    rules: impl Iterator<Item = Option<f64>>,
+    scratch: &mut RowScratch,
+    mut each: impl FnMut(usize, Weighed),
+) {
+    scratch.scores.clear();
+    model.score(rows, &mut scratch.scratch, &mut scratch.scores);
+    for (i, (score, rules)) in scratch.scores.iter().zip(rules).enumerate() {
+        let base = f64::from(score.base);
+        each(i, Weighed { base, surprise: model.combine(base, rules, None) });
+    }
+}
+
 /// Memory that is used again for every batch.
 #[derive(Default)]
 pub struct Scorer {
     answers: Answers,
     rows: Vec<Row>,
+    rules: Vec<Option<f64>>,
     slots: Vec<usize>,
-    scratch: Scratch,
-    scores: Vec<ModelScore>,
+    scratch: RowScratch,
 }
 
 impl Scorer {
@@ -36,6 +70,7 @@ impl Scorer {
         for group in GROUPS {
             self.slots.clear();
             self.rows.clear();
+            self.rules.clear();
             for (slot, score) in scores.iter().enumerate() {
                 let event = &batch.events[slot];
                 if let Some(score) = score.as_ref().filter(|_| event.event_type.group() == group)
@@ -43,6 +78,7 @@ impl Scorer {
                 {
                     self.slots.push(slot);
                     self.rows.push(score.row);
+                    self.rules.push(score.rules);
                 }
             }
             if self.rows.is_empty() {
@@ -50,13 +86,13 @@ impl Scorer {
             }
             let context = batch.context.clone();
             let model = context.model(group);
-            self.scores.clear();
-            model.score(&self.rows, &mut self.scratch, &mut self.scores);
-            for (slot, model_score) in self.slots.iter().zip(&self.scores) {
-                if let Some(score) = scores.get_mut(*slot).and_then(Option::as_mut) {
-                    finish(score, model, model_score, batch.events[*slot].cold_start);
+            let (slots, rules) = (&self.slots, self.rules.iter().copied());
+            score_rows(model, &self.rows, rules, &mut self.scratch, |i, weighed| {
+                let slot = slots.get(i).copied().unwrap_or(usize::MAX);
+                if let Some(score) = scores.get_mut(slot).and_then(Option::as_mut) {
+                    finish(score, model, weighed, batch.events[slot].cold_start);
                 }
-            }
+            });
         }
         batch.scores = scores;
     }
@@ -95,11 +131,16 @@ fn strongest(hits: &[RuleHit]) -> Option<f64> {
     hits.first().map(|hit| hit.surprise)
 }
 
+<<<<<<< HEAD
 /// Calibrates all parts together and gives the reasons.
 fn finish(score: &mut Score, model: &GroupModel, model_score: &ModelScore, cold_start: bool) {
     let base = model_score.base;
+=======
+/// Takes the score in and gives the reasons.
+fn finish(score: &mut Score, model: &GroupModel, Weighed { base, surprise }: Weighed, cold_start: bool) {
+>>>>>>> refs/heads/explain
     score.base = Some(base);
-    score.surprise = model.combine(base, score.rules, None);
+    score.surprise = surprise;
     let rules = score.rules.unwrap_or(0.0);
     score.channel = if rules > base { Channel::Rules } else { Channel::Model };
     if score.surprise < EXPLAINED && score.hits.is_empty() {

@@ -4,7 +4,7 @@
 //! Everything is the product's own: the history goes through the log and the dataflow, the live events through the gateway.
 //! Deliberately absent: shortcuts of any kind behind the gateway.
 
-use super::{App, AppError, Settings, learn, part};
+use super::{App, AppError, Settings, part, retrain};
 use crate::access::{Scope, Scopes};
 use crate::engine::now_ms;
 use crate::receiver::{Received, Receiver, ReceiverArgs};
@@ -56,7 +56,7 @@ impl Demo {
         let mut shop = Shop::demo(seed, now_ms()).map_err(|e| part("shop")(&e))?;
         let began = Instant::now();
         let events = history(&app, &mut shop, tell).map_err(|e| part("log")(&e))?;
-        let version = retrain(&app, seed)?;
+        let version = retrain(&*app.log, &app.registry, seed)?;
         tell(Step::Learnt(events, began.elapsed().as_secs_f64(), &version));
         let args = ReceiverArgs::default();
         let receiver = Receiver::start(args, false).await.map_err(|e| part("receiver")(&e))?;
@@ -144,16 +144,6 @@ fn history(app: &App, shop: &mut Shop, tell: &mut dyn FnMut(Step)) -> Result<u64
         }
     }
     Ok(events)
-}
-
-/// Learns the shop's own model and puts it in force.
-fn retrain(app: &App, seed: u64) -> Result<String, AppError> {
-    let version = app.registry.next_version().map_err(|e| part("models")(&e))?;
-    let gathered = learn::gather(&*app.log).map_err(|e| part("learning")(&e))?;
-    let bundle = gathered.fit(&version, seed, 20.0).map_err(|e| part("learning")(&e))?;
-    app.registry.add(&bundle).map_err(|e| part("models")(&e))?;
-    app.promote(&version)?;
-    Ok(version)
 }
 
 /// Creates the webhook as a person would: over the API.

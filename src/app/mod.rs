@@ -1,30 +1,31 @@
 //! The application: all parts in one process, started in the order in which data flow and stopped in the same order, so that
 //! what one part still has to give, the next still takes.
 //!
-//! [`learn`] fits a model from what was scored; [`demo`] shows a shop; [`supervise`] starts the process again when it dies.
+//! [`core`] owns the data folder, [`models`] switches models, [`learn`] fits a model from what was scored; [`demo`] shows a shop; [`supervise`] starts the process again when it dies.
 //! Deliberately absent: what the parts do, and the command line.
 
+pub mod core;
 pub mod demo;
 pub mod learn;
+pub mod models;
 pub mod supervise;
 
-use crate::access::{Access, Scope};
+use self::core::Core;
+use crate::access::Access;
 use crate::deliver::{self, Deliver, DeliverConfig};
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use crate::engine::restore;
-use crate::engine::{Engine, EngineError, Options};
+use crate::engine::{Engine, EngineError};
 use crate::gateway::{Gateway, GatewayConfig};
-use crate::http::Problem;
 use crate::log::{SqliteLog, retention};
-use crate::persist::{self, Persist};
+use crate::persist::Persist;
 use crate::sidecar::{self, KpiTargets};
 use crate::store::Store;
 use crate::telemetry::{Metrics, shared::Shared};
 use pulse_dataflows::control::{Active, Artifacts, Control};
 use pulse_dataflows::ports::{EventLog, Meta, Partition, Records, Request, Topic, partition};
 use pulse_operators::context::DetectConfig;
-use serde_json::{Value, json};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
@@ -163,24 +164,13 @@ impl App {
         if let Some(public) = addresses.into_iter().find(|a| settings.no_auth && !a.ip().is_loopback()) {
             return Err(AppError::Public(public));
         }
-        std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
         let metrics: Metrics = Arc::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("pulse")));
         let shared = Shared::register(&metrics);
-        let log = SqliteLog::open(&settings.data.join("log.db"), settings.partitions, settings.log.clone())?;
-        let store = Arc::new(Store::open(&settings.data.join("store.db"))?);
+        let Core { log, store, registry, engine, persist } = Core::start(settings, &metrics)?;
         let access = match settings.no_auth {
             true => Access::open(),
             false => Access::with_store(store.clone()).map_err(|e| part("keys")(&e))?,
         };
-        let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
-        let registry = Registry::new(objects.clone());
-        configure(&*log, &registry, &settings.detect)?;
-        let options =
-            Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
-        let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
-        let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone() };
-        let persist =
-            Persist::start(log.clone(), store.clone(), &persisting, &metrics).map_err(|e| part("persist")(&e))?;
         let setup = deliver::Setup::new(settings.webhooks.clone(), store.clone(), log.clone(), metrics.clone());
         let deliver = Deliver::start(setup).map_err(|e| part("deliver")(&e))?;
         let mut app = App {
@@ -218,13 +208,12 @@ impl App {
             access: self.access.clone(),
             metrics,
             shared,
-            registry: Some(self.registry.clone()),
+            registry: Some(Arc::new(models::Models::new(self.registry.clone(), self.log.clone()))),
+            webhooks: Some(self.deliver.clone()),
             targets: settings.kpi.clone(),
             checks: Vec::new(),
         };
-        let admin = axum::middleware::from_fn_with_state(self.access.clone(), admin_only);
-        let webhooks = deliver::api::routes(self.deliver.clone()).layer(admin);
-        let router = sidecar::router(parts).merge(axum::Router::new().nest("/api/v1", webhooks));
+        let router = sidecar::router(parts);
         let (stop, also) = (self.shutdown.clone(), self.shutdown.clone());
         self.tasks.spawn(gateway.serve(gateway_listener, stop));
         self.tasks.spawn(crate::http::listen::serve(sidecar_listener, router, sidecar::LISTEN, also));
@@ -278,19 +267,8 @@ impl App {
     }
 }
 
-/// Webhooks are an admin's.
-async fn admin_only(
-    axum::extract::State(access): axum::extract::State<Arc<Access>>,
-    request: axum::extract::Request,
-    next: axum::middleware::Next,
-) -> Result<axum::response::Response, Problem> {
-    let principal = access.verify(request.headers(), request.uri())?;
-    let reads = request.method() == axum::http::Method::GET;
-    principal.require(if reads { Scope::Read } else { Scope::Admin })?;
-    Ok(next.run(request).await)
-}
-
-fn append_control(log: &dyn EventLog, control: &Control) -> Result<(), AppError> {
+/// Appends a control record and waits for the log.
+pub(crate) fn append_control(log: &dyn EventLog, control: &Control) -> Result<(), AppError> {
     let meta = Meta { time_ms: crate::engine::now_ms(), ..Meta::default() };
     let records = Records::of(meta, &control.to_bytes());
     let request = Request { parts: vec![(partition(Topic::Control, 0), records)], ..Request::default() };
@@ -300,14 +278,32 @@ fn append_control(log: &dyn EventLog, control: &Control) -> Result<(), AppError>
 
 /// What the control records of a log add up to.
 pub fn active(log: &dyn EventLog) -> Result<Active, AppError> {
-    let (place, mut active) = (partition(Topic::Control, 0), Active::default());
+    let mut active = Active::default();
+    read_control(log, &mut |control| active.apply(control))?;
+    Ok(active)
+}
+
+/// Hands out the control records of a log, in order.
+fn read_control(log: &dyn EventLog, each: &mut dyn FnMut(Control)) -> Result<(), AppError> {
+    let place = partition(Topic::Control, 0);
     let mut take = |_, _, value: &[u8]| {
         if let Ok(control) = serde_json::from_slice(value) {
-            active.apply(control);
+            each(control);
         }
     };
     log.reader().each(place, log.start(place), log.end(place), &mut take).map_err(|e| part("log")(&e))?;
-    Ok(active)
+    Ok(())
+}
+
+/// Learns a model from all that is scored in a log, keeps it as the next version and puts it in force; its version.
+pub fn retrain(log: &dyn EventLog, registry: &Registry, seed: u64) -> Result<String, AppError> {
+    let version = registry.next_version().map_err(|e| part("models")(&e))?;
+    let budget = f64::from(active(log)?.config.budget.alerts_per_day);
+    let gathered = learn::gather(log).map_err(|e| part("learning")(&e))?;
+    let bundle = gathered.fit(&version, seed, budget).map_err(|e| part("learning")(&e))?;
+    let checksum = registry.add(&bundle).map_err(|e| part("models")(&e))?;
+    append_control(log, &Control::Model { version: version.clone(), checksum })?;
+    Ok(version)
 }
 
 /// Puts the configuration into the log when it is another than the one in force; a wrong one never gets there.
@@ -365,20 +361,5 @@ async fn forget(forgetter: Forgetter, stop: CancellationToken) {
         if let Ok(Err(error)) = tokio::task::spawn_blocking(move || step.step()).await {
             tracing::warn!(error, "old records could not be forgotten");
         }
-    }
-}
-
-impl sidecar::Registry for Registry {
-    fn list(&self) -> Result<Vec<Value>, String> {
-        let mut versions = self.versions().map_err(|e| e.to_string())?;
-        versions.reverse();
-        Ok(versions.into_iter().map(|version| json!({"version": version})).collect())
-    }
-    fn show(&self, version: &str) -> Result<Option<Value>, String> {
-        if !self.versions().map_err(|e| e.to_string())?.iter().any(|v| v == version) {
-            return Ok(None);
-        }
-        let card = self.card(version).map_err(|e| e.to_string())?;
-        serde_json::to_value(card).map(Some).map_err(|e| e.to_string())
     }
 }

@@ -8,8 +8,8 @@ use pulse_operators::record::admit_line;
 use pulse_operators::record::time::rfc3339;
 use serde::Deserialize;
 use std::fs::File;
-use std::io::{BufRead, BufReader};
-use std::path::PathBuf;
+use std::io::{BufRead, BufReader, Read};
+use std::path::{Path, PathBuf};
 
 /// A line longer than this is cut off here and rejected by the dataflow: an event has at most 32 KiB.
 const MAX_LINE: usize = 256 << 10;
@@ -53,16 +53,8 @@ struct Source {
 }
 
 impl Source {
-    fn open(path: &PathBuf) -> Result<Source, BacktestError> {
-        let wrong = |e| BacktestError::Input(path.clone(), e);
-        let file = File::open(path).map_err(wrong)?;
-        let zstd = path.extension().is_some_and(|e| e == "zst");
-        let reader: Box<dyn BufRead> = if zstd {
-            Box::new(BufReader::with_capacity(BUFFER, zstd::stream::Decoder::new(file).map_err(wrong)?))
-        } else {
-            Box::new(BufReader::with_capacity(BUFFER, file))
-        };
-        let mut source = Source { path: path.clone(), reader, line: 0, time_ms: i64::MIN, head: None };
+    fn new(path: PathBuf, reader: Box<dyn BufRead>) -> Result<Source, BacktestError> {
+        let mut source = Source { path, reader, line: 0, time_ms: i64::MIN, head: None };
         source.advance()?;
         Ok(source)
     }
@@ -95,6 +87,14 @@ impl Source {
     }
 }
 
+/// A file's bytes, unpacked when its name says that they are packed.
+pub fn plain(path: &Path, file: impl Read + 'static) -> std::io::Result<Box<dyn BufRead>> {
+    Ok(match path.extension().is_some_and(|e| e == "zst") {
+        true => Box::new(BufReader::with_capacity(BUFFER, zstd::stream::Decoder::new(file)?)),
+        false => Box::new(BufReader::with_capacity(BUFFER, file)),
+    })
+}
+
 /// Reads up to a newline, keeps at most [`MAX_LINE`] bytes of it; the bytes consumed.
 fn read_line(reader: &mut dyn BufRead, out: &mut Vec<u8>) -> std::io::Result<usize> {
     let mut consumed = 0;
@@ -122,7 +122,16 @@ pub struct Merged {
 impl Merged {
     /// Opens all.
     pub fn open(paths: &[PathBuf]) -> Result<Merged, BacktestError> {
-        Ok(Merged { sources: paths.iter().map(Source::open).collect::<Result<_, _>>()? })
+        let open = |path: &PathBuf| {
+            let reader = File::open(path).and_then(|file| plain(path, file));
+            Ok((path.clone(), reader.map_err(|e| BacktestError::Input(path.clone(), e))?))
+        };
+        Merged::over(paths.iter().map(open).collect::<Result<_, _>>()?)
+    }
+    /// Lines of what is open already, with the name to tell in an error.
+    pub fn over(sources: Vec<(PathBuf, Box<dyn BufRead>)>) -> Result<Merged, BacktestError> {
+        let sources = sources.into_iter().map(|(path, reader)| Source::new(path, reader));
+        Ok(Merged { sources: sources.collect::<Result<_, _>>()? })
     }
     /// The next line of all.
     pub fn next_line(&mut self) -> Result<Option<Line>, BacktestError> {

@@ -6,8 +6,10 @@ mod audit;
 pub mod backtest;
 mod config;
 mod demo;
+mod explain;
 pub mod failure;
 mod folder;
+mod import;
 mod keys;
 mod migrate;
 mod model;
@@ -70,6 +72,10 @@ pub enum Command {
     /// A webhook receiver for testing: verifies signatures, prints, can be told to misbehave
     #[command(after_help = receiver::EXAMPLES)]
     Receiver(crate::receiver::ReceiverArgs),
+    /// History in: NDJSON, or CSV with a mapping
+    Import(import::ImportArgs),
+    /// Why an event has its score, and the proof
+    Explain(explain::ExplainArgs),
     /// Compare the sets of ids of log and store; fails when they do not agree
     Audit(audit::AuditArgs),
 }
@@ -107,6 +113,8 @@ impl Cli {
             Command::Migrate(args) => args.run(json),
             Command::Simulate(args) => simulate::run(args, json),
             Command::Receiver(args) => receiver::run(args, json),
+            Command::Import(args) => args.run(json),
+            Command::Explain(args) => args.run(json),
             Command::Audit(args) => args.run(json),
         }
     }

@@ -65,7 +65,7 @@ impl From<AppError> for Failure {
 }
 
 impl RunArgs {
-    fn settings(&self, config: &Config) -> Settings {
+    pub(super) fn settings(&self, config: &Config) -> Settings {
         Settings {
             gateway_addr: config.gateway.addr,
             sidecar_addr: config.sidecar.addr,

@@ -15,7 +15,7 @@ use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
 use axum::response::{IntoResponse, Response};
-use axum::routing::{delete, get, post};
+use axum::routing::{MethodRouter, delete, get, post};
 use axum::{Json, Router};
 use serde::Deserialize;
 use serde_json::{Value, json};
@@ -30,17 +30,54 @@ const MAX_DESCRIPTION: usize = 500;
 /// How much longer than the time-out `/test` waits: the attempt may have to wait for its turn.
 const TEST_GRACE: Duration = Duration::from_secs(2);
 
-/// The routes, to be nested under `/api/v1`.
-pub fn routes(deliver: Arc<Deliver>) -> Router {
-    Router::new()
-        .route("/webhooks", get(list).post(create).delete(remove_by_query))
-        .route("/webhooks/{id}", delete(remove))
-        .route("/webhooks/{id}/attempts", get(attempts))
-        .route("/webhooks/{id}/replay", post(replay))
-        .route("/webhooks/{id}/rotate", post(rotate))
-        .route("/webhooks/{id}/test", post(test))
-        .route("/webhooks/{id}/enable", post(enable))
-        .with_state(deliver)
+/// One route, with what its description says.
+pub struct Operation<S = ()> {
+    /// `get`, `post` or `delete`
+    pub method: &'static str,
+    /// Below `/api/v1`.
+    pub path: &'static str,
+    /// What it does.
+    pub summary: &'static str,
+    /// Query parameters: name, JSON type, text.
+    pub params: &'static [(&'static str, &'static str, &'static str)],
+    /// What answers.
+    pub route: MethodRouter<S>,
+}
+
+/// Parameters of the lists.
+const LISTED: &[(&str, &str, &str)] = &[
+    ("from", "string", "Not before: RFC 3339 with an offset, or milliseconds since the epoch"),
+    ("to", "string", "Before"),
+    ("limit", "integer", "Items on the page, 1 to 1000, default 100"),
+    ("cursor", "string", "`next` of the page before"),
+];
+/// Parameter of a removal without an id in the path.
+const BY_ID: &[(&str, &str, &str)] = &[("id", "string", "Which")];
+
+/// All routes: whoever serves them puts them into its own description too.
+pub fn operations<S: Clone + Send + Sync + 'static>(deliver: &Arc<Deliver>) -> Vec<Operation<S>> {
+    type Listed = &'static [(&'static str, &'static str, &'static str)];
+    let all: [(_, _, _, Listed, MethodRouter<Arc<Deliver>>); 9] = [
+        ("get", "/webhooks", "Webhooks", LISTED, get(list)),
+        ("post", "/webhooks", "A new webhook; its secret is shown once", &[], post(create)),
+        ("delete", "/webhooks", "Remove a webhook", BY_ID, delete(remove_by_query)),
+        ("delete", "/webhooks/{id}", "Remove a webhook", &[], delete(remove)),
+        ("get", "/webhooks/{id}/attempts", "Its attempts, newest first", LISTED, get(attempts)),
+        ("post", "/webhooks/{id}/replay", "Send messages again", &[], post(replay)),
+        ("post", "/webhooks/{id}/rotate", "A new secret; the old one holds on for a while", &[], post(rotate)),
+        ("post", "/webhooks/{id}/test", "Send test.ping now and say what came of it", &[], post(test)),
+        ("post", "/webhooks/{id}/enable", "Send again after it was disabled", &[], post(enable)),
+    ];
+    let with_state = |(method, path, summary, params, route): (_, _, _, _, MethodRouter<Arc<Deliver>>)| {
+        let route = route.with_state(deliver.clone());
+        Operation { method, path, summary, params, route }
+    };
+    all.into_iter().map(with_state).collect()
+}
+
+/// The routes alone, to be nested under `/api/v1`.
+pub fn routes(deliver: &Arc<Deliver>) -> Router {
+    operations(deliver).into_iter().fold(Router::new(), |router, o: Operation| router.route(o.path, o.route))
 }
 
 /// A refusal: RFC 9457 with `code` and `message`.

@@ -66,6 +66,11 @@ impl Registry {
         Arc::new(Registry { objects, bundles: Mutex::default(), tables: Mutex::default() })
     }
 
+    /// The checksum of the model of day one, as it was shipped.
+    pub fn shipped_checksum() -> String {
+        checksum(SHIPPED)
+    }
+
     /// A version with its checksum, from memory or read, checked and kept.
     pub fn get(&self, version: &str) -> Result<(String, Arc<Bundle>), RegistryError> {
         if let Some(known) = locked(&self.bundles).get(version) {

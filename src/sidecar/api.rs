@@ -2,13 +2,15 @@
 
 use super::{Inner, Parts, alerts, events, figures, health, incidents, labels, models, page, rejects, session};
 use crate::access::Scope;
+use crate::deliver::Deliver;
+use crate::deliver::api::operations;
 use crate::http::{Problem, finish};
 use axum::Router;
 use axum::extract::{Request, State};
 use axum::handler::Handler;
 use axum::middleware::{Next, from_fn};
 use axum::response::Response;
-use axum::routing::{MethodFilter, on};
+use axum::routing::{MethodFilter, MethodRouter, on};
 use serde_json::{Map, Value, json};
 use std::sync::Arc;
 
@@ -64,9 +66,19 @@ impl Api {
         H: Handler<T, Arc<Inner>>,
         T: 'static,
     {
-        let Api { router, access, mut paths } = self;
         let filter = if method == "get" { MethodFilter::GET } else { MethodFilter::POST };
-        let mut route = on(filter, handler);
+        self.route(method, gate, path, summary, params, on(filter, handler))
+    }
+    fn route(
+        self,
+        method: &str,
+        gate: Gate,
+        path: &str,
+        summary: &str,
+        params: &[&[Param]],
+        mut route: MethodRouter<Arc<Inner>>,
+    ) -> Api {
+        let Api { router, access, mut paths } = self;
         if let Gate::Any(scopes) = gate {
             let access = Arc::clone(&access);
             route = route.layer(from_fn(move |request: Request, next: Next| {
@@ -79,6 +91,13 @@ impl Api {
             operations.insert(method.to_owned(), operation(method, gate, path, summary, params));
         }
         Api { router: router.route(path, route), access, paths }
+    }
+    /// Routes of delivery: read with one scope, change with the other.
+    fn webhooks(self, deliver: &Arc<Deliver>) -> Api {
+        operations(deliver).into_iter().fold(self, |api, o| {
+            let gate = if o.method == "get" { READ } else { ADMIN };
+            api.route(o.method, gate, &format!("/api/v1{}", o.path), o.summary, &[o.params], o.route)
+        })
     }
     fn get<H, T>(self, gate: Gate, path: &str, summary: &str, params: &[&[Param]], handler: H) -> Api
     where
@@ -180,6 +199,8 @@ fn routes(api: Api) -> Api {
         .get(READ, "/api/v1/kpis", "Figures against their targets", &[&PAGE[..2]], figures::kpis)
         .get(READ, "/api/v1/models", "Models", &[], models::list)
         .get(READ, "/api/v1/models/{version}", "One model", &[], models::one)
+        .post(ADMIN, "/api/v1/models/{version}/promote", "Switch to a model, while events flow", models::promote)
+        .post(ADMIN, "/api/v1/models/rollback", "Back to the model that was in force before", models::rollback)
         .get(READ, "/api/v1/rejects", "What was refused and why", &[&[("code", "string", "Why")], &PAGE], rejects::list)
         .get(READ, "/api/v1/audit", "Do the sets of ids agree?", &[], figures::audit);
     api.get(Gate::Open, "/openapi.json", "This description", &[], health::openapi)
@@ -203,7 +224,12 @@ fn routes(api: Api) -> Api {
 /// Router with its description.
 pub(super) fn build(parts: Parts) -> Router {
     let api = Api { router: Router::new(), access: Arc::clone(&parts.access), paths: Map::new() };
-    let Api { router, paths, .. } = routes(api);
+    let api = routes(api);
+    let api = match &parts.webhooks {
+        Some(deliver) => api.webhooks(deliver),
+        None => api,
+    };
+    let Api { router, paths, .. } = api;
     let shared = parts.shared.clone();
     let inner = Arc::new(Inner {
         parts,

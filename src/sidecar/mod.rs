@@ -3,7 +3,7 @@
 //!
 //! Reads the store only, writes verdicts to the log and acknowledgements to the store. Runs beside the data path and is never
 //! waited for by it: questions are bounded in number and in time.
-//! Deliberately absent: events in (the gateway's), tuning and webhooks (not yet), users.
+//! Deliberately absent: events in (the gateway's), what webhooks do (delivery's), tuning, users.
 
 mod alerts;
 pub mod api;
@@ -20,9 +20,10 @@ mod rejects;
 mod session;
 mod views;
 
-pub use models::Registry;
+pub use models::{Registry, RegistryRefusal};
 
 use crate::access::Access;
+use crate::deliver::Deliver;
 use crate::http::Problem;
 use crate::http::health::Check;
 use crate::http::listen::{self, ListenLimits};
@@ -78,6 +79,8 @@ pub struct Parts {
     pub shared: Shared,
     /// Models, when there is a registry.
     pub registry: Option<Arc<dyn Registry>>,
+    /// Delivery, when there is one: its routes are served and described with the others.
+    pub webhooks: Option<Arc<Deliver>>,
     /// Targets of the figures.
     pub targets: KpiTargets,
     /// Checks of `/readyz`.

@@ -137,7 +137,7 @@ pub async fn call(deliver: &Arc<Deliver>, method: &str, path: &str, body: Value)
         request = request.header("content-type", "application/json");
         content = Body::from(body.to_string());
     }
-    let answer = api::routes(deliver.clone()).oneshot(request.body(content).unwrap()).await.unwrap();
+    let answer = api::routes(deliver).oneshot(request.body(content).unwrap()).await.unwrap();
     let status = answer.status().as_u16();
     let bytes = axum::body::to_bytes(answer.into_body(), 1 << 22).await.unwrap();
     (status, serde_json::from_slice(&bytes).unwrap_or(Value::Null))

@@ -7,6 +7,7 @@ use crate::batch::{Batch, Channel, Score};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use pulse_models::features::{FEATURE_SCHEMA, Row};
+use xxhash_rust::xxh3::xxh3_64;
 
 /// One in a million is the top of the scale (contract 3).
 pub const TOP: f64 = 6.0;
@@ -142,18 +143,55 @@ fn lookup(state: Lookup) -> &'static str {
     }
 }
 
-/// The feature row as it is stored: little-endian `f32`s in base64.
+/// The feature row as it is stored: little-endian `f32`s and the low four bytes of their `xxh3_64`, in base64. Many a flipped
+/// bit would not change a score; the checksum shows it.
 pub fn encode_row(row: &Row) -> String {
+<<<<<<< HEAD
     let mut out = String::new();
     STANDARD_NO_PAD.encode_string(row.map(f32::to_le_bytes).as_flattened(), &mut out);
     out
+=======
+    let mut bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let sum = row_sum(&bytes);
+    bytes.extend_from_slice(&sum);
+    STANDARD_NO_PAD.encode(bytes)
+>>>>>>> refs/heads/explain
 }
 
-/// The row as it was, bit by bit; `None` when the text is no row of this schema.
+fn row_sum(bytes: &[u8]) -> [u8; 4] {
+    (xxh3_64(bytes) as u32).to_le_bytes()
+}
+
+/// The row as it was, bit by bit; `None` when the text is no row of this schema, or damaged.
 pub fn decode_row(encoded: &str) -> Option<Row> {
     let bytes = STANDARD_NO_PAD.decode(encoded).ok()?;
+    let (bytes, sum) = bytes.split_last_chunk::<4>()?;
+    if row_sum(bytes) != *sum {
+        return None;
+    }
     let values: Vec<f32> = bytes.as_chunks::<4>().0.iter().map(|c| f32::from_le_bytes(*c)).collect();
     values.try_into().ok()
+}
+
+/// Appends `"score":..,"p_value":..` of a -log10 p.
+fn whole(out: &mut Vec<u8>, surprise: f64) {
+    out.extend_from_slice(b"\"score\":");
+    number(out, on_scale(surprise));
+    member(out, "p_value");
+    let p = libm::exp10(-surprise.max(0.0)) as f32;
+    out.extend_from_slice(ryu::Buffer::new().format_finite(p).as_bytes());
+}
+
+/// The members of a record that follow from its feature row, its rules' part and its model, as they are printed there, as one
+/// JSON object: `score`, `p_value`, `score_base`, `score_rules`. All are -log10 p.
+pub fn figures(surprise: f64, base: Option<f64>, rules: Option<f64>) -> String {
+    let mut out = Vec::with_capacity(128);
+    out.push(b'{');
+    whole(&mut out, surprise);
+    optional(&mut out, "score_base", base);
+    optional(&mut out, "score_rules", rules);
+    out.push(b'}');
+    String::from_utf8(out).unwrap_or_default() // digits and names
 }
 
 /// Appends the whole record.
@@ -167,11 +205,8 @@ pub fn scored(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score, de
     text(out, arena.get(event.type_text));
     member(out, "time");
     rfc3339(out, event.time_ms);
-    member(out, "score");
-    number(out, on_scale(score.surprise));
-    member(out, "p_value");
-    let p = libm::exp10(-score.surprise.max(0.0)) as f32;
-    out.extend_from_slice(ryu::Buffer::new().format_finite(p).as_bytes());
+    out.push(b',');
+    whole(out, score.surprise);
     member(out, "decision");
     text(out, if decision.anomaly { "anomaly" } else { "normal" });
     member(out, "channel");
@@ -224,6 +259,11 @@ fn parts(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score) {
     if score.channel != Channel::Series {
         member(out, "features");
         text(out, &encode_row(&score.row));
+        if let Some(rules) = score.rules {
+            // `score_rules` is rounded and ends at one; what was weighed is this
+            member(out, "rules_decades");
+            number(out, rules);
+        }
     }
 }
 
@@ -256,6 +296,17 @@ mod tests {
             row.iter_mut().zip(bits).for_each(|(x, b)| *x = f32::from_bits(b));
             let back = decode_row(&encode_row(&row)).unwrap();
             prop_assert!(row.iter().zip(&back).all(|(a, b)| a.to_bits() == b.to_bits()));
+        }
+    }
+
+    #[test]
+    fn a_flipped_bit_of_a_row_is_noticed() {
+        let stored = encode_row(&[0.5; pulse_models::features::FEATURES]);
+        let bytes = STANDARD_NO_PAD.decode(&stored).unwrap();
+        for bit in 0..bytes.len() * 8 {
+            let mut bytes = bytes.clone();
+            bytes[bit / 8] ^= 1 << (bit % 8);
+            assert!(decode_row(&STANDARD_NO_PAD.encode(bytes)).is_none(), "bit {bit}");
         }
     }
 

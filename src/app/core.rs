@@ -1,0 +1,77 @@
+//! What owns a data folder: log, store, models, dataflow and persist. `pulse run` adds the network to it; `pulse import` does not.
+//!
+//! Deliberately absent: addresses, keys, delivery.
+
+use super::{AppError, Settings, configure, fatal, part};
+use crate::engine::objects::Objects;
+use crate::engine::registry::Registry;
+use crate::engine::{Engine, Options};
+use crate::log::SqliteLog;
+use crate::persist::{self, Persist};
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use std::sync::Arc;
+use std::time::{Duration, Instant};
+
+/// The store's file in the data folder.
+const STORE: &str = "store.db";
+/// The log's file in the data folder.
+const LOG: &str = "log.db";
+/// How long a dataflow may stand still while something is waited for.
+const PATIENCE: Duration = Duration::from_secs(120);
+
+/// The parts, running.
+pub struct Core {
+    /// The event log.
+    pub log: Arc<SqliteLog>,
+    /// The store.
+    pub store: Arc<Store>,
+    /// Models.
+    pub registry: Arc<Registry>,
+    /// The dataflow.
+    pub engine: Engine,
+    /// Reads the log into the store.
+    pub persist: Persist,
+}
+
+impl Core {
+    /// Starts them on the folder of `settings`, as its only owner.
+    pub fn start(settings: &Settings, metrics: &Metrics) -> Result<Core, AppError> {
+        std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
+        let log = SqliteLog::open(&settings.data.join(LOG), settings.partitions, settings.log.clone())?;
+        let store = Arc::new(Store::open(&settings.data.join(STORE))?);
+        let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        let registry = Registry::new(objects.clone());
+        configure(&*log, &registry, &settings.detect)?;
+        let options =
+            Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
+        let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
+        let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone() };
+        let persist =
+            Persist::start(log.clone(), store.clone(), &persisting, metrics).map_err(|e| part("persist")(&e))?;
+        Ok(Core { log, store, registry, engine, persist })
+    }
+
+    /// Waits until everything in the log is scored and stored, for as long as it moves on.
+    pub fn settle(&self) -> Result<(), AppError> {
+        let (mut seen, mut since) = ((0, 0), Instant::now());
+        while !self.engine.drain(Duration::from_millis(200)) || self.persist.lag() > 0 {
+            let now = (self.engine.pace().acknowledged(), self.persist.lag());
+            if now != seen {
+                (seen, since) = (now, Instant::now());
+            } else if since.elapsed() > PATIENCE {
+                return Err(AppError::Part("dataflow", format!("stands still after epoch {}", now.0)));
+            }
+            std::thread::sleep(Duration::from_millis(5));
+        }
+        Ok(())
+    }
+
+    /// Stops them in the order of the data.
+    pub fn stop(self) -> Result<(), AppError> {
+        self.engine.stop()?;
+        self.persist.stop().map_err(|e| part("persist")(&e))?;
+        self.log.close();
+        Ok(())
+    }
+}
