@@ -2,3 +2,7 @@
 
 #[path = "replay/backtest.rs"]
 mod backtest;
+#[path = "replay/import.rs"]
+mod import;
+#[path = "replay/switch.rs"]
+mod switch;
