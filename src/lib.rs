@@ -21,7 +21,7 @@ pub mod json;
 pub mod log;
 pub mod persist;
 pub mod receiver;
-pub mod simulate;
 pub mod sidecar;
+pub mod simulate;
 pub mod store;
 pub mod telemetry;

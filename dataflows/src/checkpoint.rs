@@ -61,7 +61,7 @@ pub enum Blob {
 /// What the operators hand to the checkpointer.
 pub enum Piece {
     /// From each worker's source: where it is.
-    Position(Position),
+    Position(Box<Position>),
     /// Copies of ids seen.
     Ids(Vec<Section<Seen>>),
     /// Copies of entities.
@@ -91,9 +91,7 @@ pub fn encode(piece: &Piece, object: &mut Vec<u8>) {
             sections.iter().for_each(|s| frame(object, IDS, s.full, s.group, &bitcode::encode(&s.rows)));
         }
         Piece::Entities(sections) => sections.iter().for_each(|section| match section {
-            EntitySection::Entities(kind, s) => {
-                frame(object, *kind as u8, s.full, s.group, &bitcode::encode(&s.rows))
-            }
+            EntitySection::Entities(kind, s) => frame(object, *kind as u8, s.full, s.group, &bitcode::encode(&s.rows)),
             EntitySection::Samples(s) => frame(object, SAMPLES, s.full, s.group, &bitcode::encode(&s.rows)),
         }),
         Piece::Blob(blob, bytes) => frame(object, BLOBS, true, *blob as u16, bytes),

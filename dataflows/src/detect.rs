@@ -185,7 +185,7 @@ fn intake<'s>(
                 if let Some(pieces) = job.pieces.as_ref().filter(|_| checkpoint && batch.epoch > job.known) {
                     checkpoints.announce(batch.epoch);
                     // the checkpointer ends last
-                    let _ = pieces.send(Piece::Position(intake.position().clone()));
+                    let _ = pieces.send(Piece::Position(Box::new(intake.position().clone())));
                 }
                 Pull::Epoch(Box::new(batch))
             }
@@ -222,15 +222,13 @@ fn blob_keeper(job: &Arc<Job>, blob: Blob) -> Box<dyn FnMut(Vec<u8>)> {
             for piece in [Piece::Blob(blob, bytes), Piece::Done] {
                 let _ = pieces.send(piece); // the checkpointer ends last
             }
-            return;
         }
     })
 }
 
 fn ids(scope: Scope<'_, u64>, job: &Arc<Job>) -> Ids {
     let mut state = job.state.lock().unwrap_or_else(|e| e.into_inner());
-    let restored: Vec<_> =
-        own_groups(scope).filter_map(|g| Some((g, std::mem::take(state.ids.get_mut(g)?)))).collect();
+    let restored: Vec<_> = own_groups(scope).filter_map(|g| Some((g, std::mem::take(state.ids.get_mut(g)?)))).collect();
     Ids::new(restored.into_iter(), job.checkpoints, keeper(job, Piece::Ids))
 }
 
@@ -323,8 +321,7 @@ fn decisions<'s>(
 }
 
 fn write(done: &Done, batch: &Batch, output: Outputs, parts: &mut BTreeMap<Partition, Records>) {
-    let (topic, done) =
-        if output.rejected { (Topic::Rejected, &done.rejected) } else { (Topic::Scored, &done.scored) };
+    let (topic, done) = if output.rejected { (Topic::Rejected, &done.rejected) } else { (Topic::Scored, &done.scored) };
     if done.get(&output.partition).is_some_and(|last| output.offset <= *last) {
         return;
     }

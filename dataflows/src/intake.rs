@@ -72,7 +72,15 @@ impl Intake {
         let mut position = position;
         position.entry.ends.resize(usize::from(share.partitions) + 2, 0);
         let entries = EpochReader::new(log, position.next, position.entry.generation);
-        Ok(Intake { share, entries, reader: log.reader(), position, artifacts, context: Arc::new(context), switched: true })
+        Ok(Intake {
+            share,
+            entries,
+            reader: log.reader(),
+            position,
+            artifacts,
+            context: Arc::new(context),
+            switched: true,
+        })
     }
 
     /// Where it is: after the last epoch that it handed out.

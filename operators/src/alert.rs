@@ -245,7 +245,10 @@ mod tests {
             .iter()
             .map(|m| serde_json::from_slice::<serde_json::Value>(&m.json).unwrap()["data"]["suppressed"].clone())
             .collect();
-        assert_eq!(suppressed, ["null", "null", "\"budget\"", "\"budget\""].map(|s| serde_json::from_str::<serde_json::Value>(s).unwrap()));
+        assert_eq!(
+            suppressed,
+            ["null", "null", "\"budget\"", "\"budget\""].map(|s| serde_json::from_str::<serde_json::Value>(s).unwrap())
+        );
     }
 
     #[test]

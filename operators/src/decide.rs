@@ -143,12 +143,7 @@ fn rejected(out: &mut Vec<u8>, r: &crate::batch::Rejected) {
 }
 
 /// Decides about a whole batch: every record to `write`, in the order of (partition, offset), anomalies to `found`.
-pub fn decide_batch(
-    batch: &Batch,
-    thresholds: &Thresholds,
-    write: &mut dyn FnMut(Outputs),
-    found: &mut Vec<Anomaly>,
-) {
+pub fn decide_batch(batch: &Batch, thresholds: &Thresholds, write: &mut dyn FnMut(Outputs), found: &mut Vec<Anomaly>) {
     let mut json = Vec::with_capacity(1024);
     for (event, score) in batch.events.iter().zip(&batch.scores) {
         let Some(score) = score else { continue };

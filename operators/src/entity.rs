@@ -64,10 +64,9 @@ fn flags(event: &Event, batch: &Batch) -> u8 {
     let failed = matches!(event.event_type, EventType::PaymentFailed | EventType::AccountLoginFailed)
         || matches!(status, "failed" | "declined");
     let coupon = event.coupon.len > 0 || matches!(event.event_type, EventType::CouponApplied | EventType::CouponDenied);
-    u8::from(failed) * flag::FAILURE
-        | u8::from(event.event_type.group() == Group::Return) * flag::REFUND
-        | u8::from(coupon) * flag::COUPON
-        | u8::from(event.late) * flag::LATE
+    let refund = event.event_type.group() == Group::Return;
+    let set = [(failed, flag::FAILURE), (refund, flag::REFUND), (coupon, flag::COUPON), (event.late, flag::LATE)];
+    set.into_iter().fold(0, |flags, (is, flag)| if is { flags | flag } else { flags })
 }
 
 /// Country, device, card and customer as short hashes; 0 = none.
@@ -259,9 +258,7 @@ impl Snapshot for Entities {
 impl Stateful<Touch, Placed> for Entities {
     fn apply(&mut self, touch: &Touch) -> Placed {
         let answer = match self.tables.get_mut(usize::from(touch.kind)) {
-            Some(table) => {
-                table.touch(touch.key, touch.time_ms, || EntityState::new(touch.time_ms)).touch(touch)
-            }
+            Some(table) => table.touch(touch.key, touch.time_ms, || EntityState::new(touch.time_ms)).touch(touch),
             None => {
                 let series = self.samples.touch(touch.key, touch.time_ms, SampleState::default);
                 Answer { z: series.update(f64::from(touch.amount), touch.time_ms), ..Answer::default() }

@@ -3,11 +3,12 @@
 //!
 //! Deliberately absent: what the answers mean.
 
+use crate::split::Sized1024;
 use std::collections::VecDeque;
 use timely::ExchangeData;
 use timely::container::CapacityContainerBuilder as Builder;
 use timely::dataflow::StreamVec;
-use timely::dataflow::channels::pact::{Exchange, Pipeline};
+use timely::dataflow::channels::pact::{ExchangeCore, Pipeline};
 use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 
@@ -37,7 +38,7 @@ where
     B: Waiting<A> + 'static,
     A: Homed + ExchangeData,
 {
-    let home = Exchange::new(|answer: &A| answer.home());
+    let home = ExchangeCore::<Sized1024<A>, _>::new_core(|answer: &A| answer.home());
     batches.binary::<_, Builder<Vec<B>>, _, _, _, _>(answers, Pipeline, home, name, move |_, _| {
         let mut open = VecDeque::<(Capability<u64>, B)>::new();
         // an answer never overtakes its batch: the batch left this worker before the record that is answered

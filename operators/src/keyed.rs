@@ -7,6 +7,7 @@ use crate::flow::{Due, Snapshot};
 use crate::split::Sized1024;
 use crate::state::groups::owner_of;
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use timely::ExchangeData;
 use timely::dataflow::channels::pact::ExchangeCore;
 use timely::dataflow::operators::Capability;
@@ -49,7 +50,12 @@ where
         move |(input, frontier), output| {
             input.for_each(|cap, data| {
                 let Some(epoch) = cap.least().copied() else { return };
-                open.entry(epoch).or_insert_with(|| (cap.delayed(&epoch, 0), Vec::new())).1.append(data);
+                match open.entry(epoch) {
+                    Entry::Vacant(first) => {
+                        first.insert((cap.delayed(&epoch, 0), std::mem::take(data)));
+                    }
+                    Entry::Occupied(more) => more.into_mut().1.append(data),
+                }
             });
             while let Some(entry) = open.first_entry().filter(|e| !frontier.less_equal(e.key())) {
                 let (epoch, (cap, mut records)) = entry.remove_entry();

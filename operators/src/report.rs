@@ -5,9 +5,9 @@
 //! Deliberately absent: what an alert is ([`crate::alert`]) and when a series is unusual ([`crate::series`]).
 
 use crate::alert::{AlertBook, Anomaly, Message};
+use crate::context::SeriesTuning;
 use crate::flow::{Due, Snapshot};
 use crate::keyed::begin_before;
-use crate::context::SeriesTuning;
 use crate::series::{Point, SeriesBook, SeriesError, SeriesOutput, json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -125,29 +125,35 @@ pub fn report<'s>(
     let me = scope.index();
     let (first, second) = (Exchange::new(|_: &Seen| 0), Exchange::new(|_: &Anomaly| 0));
     let mut kept = Kept { reports, keep };
-    seen.binary_frontier::<_, Builder<Vec<()>>, _, _, _, _>(anomalies, first, second, "Report", move |_capability, _| {
-        let mut open = BTreeMap::<u64, (Vec<Seen>, Vec<Anomaly>)>::new();
-        move |(seen, seen_frontier), (anomalies, anomaly_frontier), _output| {
-            seen.for_each(|cap, data| {
-                if let Some(epoch) = cap.least() {
-                    open.entry(*epoch).or_default().0.append(data);
+    seen.binary_frontier::<_, Builder<Vec<()>>, _, _, _, _>(
+        anomalies,
+        first,
+        second,
+        "Report",
+        move |_capability, _| {
+            let mut open = BTreeMap::<u64, (Vec<Seen>, Vec<Anomaly>)>::new();
+            move |(seen, seen_frontier), (anomalies, anomaly_frontier), _output| {
+                seen.for_each(|cap, data| {
+                    if let Some(epoch) = cap.least() {
+                        open.entry(*epoch).or_default().0.append(data);
+                    }
+                });
+                anomalies.for_each(|cap, data| {
+                    if let Some(epoch) = cap.least() {
+                        open.entry(*epoch).or_default().1.append(data);
+                    }
+                });
+                let closed = |epoch: u64| !seen_frontier.less_equal(&epoch) && !anomaly_frontier.less_equal(&epoch);
+                while let Some(entry) = open.first_entry().filter(|e| closed(*e.key())) {
+                    let (epoch, (seen, anomalies)) = entry.remove_entry();
+                    begin_before(&due, &mut kept, |c| c < epoch);
+                    let clock_ms = seen.iter().map(|s| s.clock_ms).max().unwrap_or(0);
+                    tell(epoch, clock_ms, kept.reports.take(seen, anomalies));
                 }
-            });
-            anomalies.for_each(|cap, data| {
-                if let Some(epoch) = cap.least() {
-                    open.entry(*epoch).or_default().1.append(data);
+                if me == 0 {
+                    begin_before(&due, &mut kept, closed);
                 }
-            });
-            let closed = |epoch: u64| !seen_frontier.less_equal(&epoch) && !anomaly_frontier.less_equal(&epoch);
-            while let Some(entry) = open.first_entry().filter(|e| closed(*e.key())) {
-                let (epoch, (seen, anomalies)) = entry.remove_entry();
-                begin_before(&due, &mut kept, |c| c < epoch);
-                let clock_ms = seen.iter().map(|s| s.clock_ms).max().unwrap_or(0);
-                tell(epoch, clock_ms, kept.reports.take(seen, anomalies));
             }
-            if me == 0 {
-                begin_before(&due, &mut kept, closed);
-            }
-        }
-    });
+        },
+    );
 }

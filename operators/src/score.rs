@@ -131,8 +131,14 @@ fn strongest(hits: &[RuleHit]) -> Option<f64> {
     hits.first().map(|hit| hit.surprise)
 }
 
+<<<<<<< HEAD
+/// Calibrates all parts together and gives the reasons.
+fn finish(score: &mut Score, model: &GroupModel, model_score: &ModelScore, cold_start: bool) {
+    let base = model_score.base;
+=======
 /// Takes the score in and gives the reasons.
 fn finish(score: &mut Score, model: &GroupModel, Weighed { base, surprise }: Weighed, cold_start: bool) {
+>>>>>>> refs/heads/explain
     score.base = Some(base);
     score.surprise = surprise;
     let rules = score.rules.unwrap_or(0.0);
@@ -222,4 +228,3 @@ fn sample(batch: &Batch, event: &Event, z: f64) -> Score {
         cold_start: event.cold_start,
     }
 }
-

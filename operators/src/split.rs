@@ -9,15 +9,20 @@ use timely::dataflow::operators::generic::{OutputBuilder, builder_rc::OperatorBu
 use timely::dataflow::{Scope, StreamVec};
 use timely::progress::operate::FrontierInterest;
 
+/// Records that a first container has room for: a quiet worker's epochs are small.
+const FIRST: usize = 64;
+
 /// Builds containers of [`CONTAINER`] records: the usual 8 KiB hold too few of ours.
 pub struct Sized1024<T> {
     current: Vec<T>,
+    /// Records of the last container: the next is likely to hold as many, and growing would copy them.
+    last: usize,
     full: std::collections::VecDeque<Vec<T>>,
     given: Option<Vec<T>>,
 }
 impl<T> Default for Sized1024<T> {
     fn default() -> Self {
-        Sized1024 { current: Vec::new(), full: Default::default(), given: None }
+        Sized1024 { current: Vec::new(), last: FIRST, full: Default::default(), given: None }
     }
 }
 impl<T: 'static> ContainerBuilder for Sized1024<T> {
@@ -28,6 +33,7 @@ impl<T: 'static> ContainerBuilder for Sized1024<T> {
     }
     fn finish(&mut self) -> Option<&mut Vec<T>> {
         if !self.current.is_empty() {
+            self.last = self.current.len();
             self.full.push_back(std::mem::take(&mut self.current));
         }
         self.extract()
@@ -36,10 +42,11 @@ impl<T: 'static> ContainerBuilder for Sized1024<T> {
 impl<T> PushInto<T> for Sized1024<T> {
     fn push_into(&mut self, item: T) {
         if self.current.capacity() == 0 {
-            self.current.reserve(CONTAINER.min(64));
+            self.current.reserve(self.last.clamp(FIRST, CONTAINER));
         }
         self.current.push(item);
         if self.current.len() == CONTAINER {
+            self.last = CONTAINER;
             self.full.push_back(std::mem::take(&mut self.current));
         }
     }

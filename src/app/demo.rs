@@ -138,11 +138,10 @@ fn history(app: &App, shop: &mut Shop, tell: &mut dyn FnMut(Step)) -> Result<u64
     }
     let began = Instant::now();
     let scored = |app: &App| app.log.end(partition(Topic::Scored, 0));
-    while !app.engine.drain(Duration::from_secs(1)) || app.persist_lag() > 0 {
+    while !app.engine.drain(Duration::from_secs(1)) {
         if began.elapsed() > LEARN_PATIENCE {
             return Err(LogError::Unavailable(format!("{} of {events} events scored in time", scored(app))));
         }
-        std::thread::sleep(Duration::from_millis(20));
     }
     Ok(events)
 }

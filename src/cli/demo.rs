@@ -38,16 +38,18 @@ impl DemoArgs {
     pub fn run(&self, json: bool) -> Result<(), Failure> {
         process::start_logging(&crate::config::TelemetryConfig { log_level: "warn".into(), ..Default::default() })?;
         let runtime = tokio::runtime::Runtime::new().map_err(Failure::internal)?;
-        runtime.block_on(async {
-            tokio::select! {
-                done = self.show(json) => done,
-                () = super::run::signal() => Ok(()),
-            }
-        })
+        let scratch = Scratch::new();
+        let folder = scratch.path().to_path_buf();
+        // learning keeps its thread busy, so a signal is waited for on another; there is nothing to save
+        runtime.spawn(async move {
+            super::run::signal().await;
+            let _ = std::fs::remove_dir_all(folder);
+            std::process::exit(0);
+        });
+        runtime.block_on(self.show(&scratch, json))
     }
 
-    async fn show(&self, json: bool) -> Result<(), Failure> {
-        let scratch = Scratch::new();
+    async fn show(&self, scratch: &Scratch, json: bool) -> Result<(), Failure> {
         let settings = Settings {
             gateway_addr: self.gateway,
             sidecar_addr: self.sidecar,

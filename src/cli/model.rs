@@ -69,7 +69,7 @@ pub enum ModelCommand {
 }
 
 fn registry(data: &Path) -> Result<Arc<Registry>, Failure> {
-    Ok(Registry::new(Objects::folder(&data.join("objects")).map_err(|e| Failure::unavailable(e))?))
+    Ok(Registry::new(Objects::folder(&data.join("objects")).map_err(Failure::unavailable)?))
 }
 
 impl ModelArgs {
@@ -93,7 +93,9 @@ fn list(data: &Path, json: bool) -> Result<(), Failure> {
     let versions = registry(data)?.versions().map_err(Failure::unavailable)?;
     let log = data.join(LOG_FILE);
     let in_force = match log.exists() {
-        true => active(&*SqliteLog::open_reader(&log).map_err(Failure::unavailable)?)?.model.map(|(version, _)| version),
+        true => {
+            active(&*SqliteLog::open_reader(&log).map_err(Failure::unavailable)?)?.model.map(|(version, _)| version)
+        }
         false => None,
     };
     let in_force = in_force.unwrap_or_else(|| SHIPPED_VERSION.into());
@@ -169,7 +171,7 @@ fn promote(version: &str, sidecar: &str, key: Option<&str>) -> Result<(), Failur
         if let Some(key) = key {
             request = request.bearer_auth(key);
         }
-        let answer = request.send().await.map_err(|e| Failure::unavailable(e))?;
+        let answer = request.send().await.map_err(Failure::unavailable)?;
         let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
         if status.is_success() {
             println!("{body}");

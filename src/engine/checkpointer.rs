@@ -52,7 +52,7 @@ impl Checkpointer {
                 Piece::Position(position) => {
                     let mut times = std::mem::take(&mut self.manifest.position.times);
                     times.extend(position.times.iter().map(|(p, t)| (*p, *t)));
-                    self.manifest.position = position;
+                    self.manifest.position = *position;
                     self.manifest.position.times = times;
                     positions += 1;
                 }

@@ -63,10 +63,18 @@ pub fn now_ms() -> i64 {
     SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
 }
 
-/// A running dataflow.
+/// Ends the sources when an engine is dropped: the workers' guards wait for them. Declared, and so dropped, before those.
+struct StopOnDrop(Arc<Alarm>);
+impl Drop for StopOnDrop {
+    fn drop(&mut self) {
+        self.0.stop();
+    }
+}
+
+/// A running dataflow. Dropping it ends the workers where they are; [`Engine::stop`] tells how it went.
 pub struct Engine {
+    alarm: StopOnDrop,
     log: Arc<dyn EventLog>,
-    alarm: Arc<Alarm>,
     pace: Arc<Pace>,
     tally: Arc<Tally>,
     position: Position,
@@ -93,8 +101,7 @@ impl Engine {
         let known = resume.last.epoch;
         let shape = (applied, options.workers + 1, partitions);
         let cutting = Cutting { checkpoint_every_ms: options.checkpoint_every_ms };
-        let sequencer =
-            Sequencer::new(pace.clone(), Box::new(now_ms), resume.last, log.generation(), shape, cutting);
+        let sequencer = Sequencer::new(pace.clone(), Box::new(now_ms), resume.last, log.generation(), shape, cutting);
         log.install(Box::new(sequencer));
         let (tx, rx) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
@@ -132,7 +139,8 @@ impl Engine {
         let guards = run(Arc::new(job), options.workers).map_err(EngineError::Workers)?;
         let ticker = tick(log.clone(), stopping.clone());
         let position = restored.position;
-        Ok(Engine { log, alarm, pace, tally, position, stopping, guards, checkpointer, ticker })
+        let alarm = StopOnDrop(alarm);
+        Ok(Engine { alarm, log, pace, tally, position, stopping, guards, checkpointer, ticker })
     }
     /// How far sequencer and outputs are.
     pub fn pace(&self) -> &Arc<Pace> {
@@ -158,7 +166,7 @@ impl Engine {
     /// Ends the workers and the checkpointer. What was not taken up stays in the log.
     pub fn stop(self) -> Result<(), EngineError> {
         self.stopping.store(true, Ordering::Release);
-        self.alarm.stop();
+        self.alarm.0.stop();
         for worker in self.guards.join() {
             worker.map_err(EngineError::Workers)?;
         }

@@ -2,8 +2,8 @@
 //!
 //! A put is whole or not there, and durable on return. Deliberately absent: what the objects mean.
 
-use futures::executor::block_on;
 use futures::TryStreamExt;
+use futures::executor::block_on;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
 use object_store::{ObjectStore, ObjectStoreExt, PutPayload};

@@ -134,10 +134,18 @@ impl Replay {
     }
 
     /// Repeats a recorded log from its beginning to its newest epoch.
-    pub fn log(log: Arc<dyn EventLog>, registry: Arc<Registry>, workers: usize, sink: Sink) -> Result<Arc<Tally>, String> {
+    pub fn log(
+        log: Arc<dyn EventLog>,
+        registry: Arc<Registry>,
+        workers: usize,
+        sink: Sink,
+    ) -> Result<Arc<Tally>, String> {
         let first = partition(Topic::Epochs, 0);
         if log.start(first) > 0 {
-            return Err(format!("the log begins at entry {} of pulse.epochs: its beginning is trimmed", log.start(first)));
+            return Err(format!(
+                "the log begins at entry {} of pulse.epochs: its beginning is trimmed",
+                log.start(first)
+            ));
         }
         let mut entries = EpochReader::new(&*log, 0, 0);
         let mut newest = 0;

@@ -23,7 +23,9 @@ pub enum RestoreError {
     #[error(transparent)]
     Log(#[from] LogError),
     /// Another program's state.
-    #[error("the checkpoints were written with state schema {0:?}, this program has {1:?}: stop the old version with a drained stop, or replay the log into a new data folder")]
+    #[error(
+        "the checkpoints were written with state schema {0:?}, this program has {1:?}: stop the old version with a drained stop, or replay the log into a new data folder"
+    )]
     Schema((u32, u32), (u32, u32)),
     /// Nothing to start from.
     #[error("no checkpoint can be used ({0}) and the log no longer begins at its beginning: {1} records are trimmed")]

@@ -47,12 +47,7 @@ pub fn resume(log: &dyn EventLog, position: &Position) -> Result<Resume, LogErro
 }
 
 /// The cause of the last record that the dataflow wrote.
-fn last_cause(
-    log: &dyn EventLog,
-    reader: &mut dyn LogReader,
-    topic: Topic,
-    p: u16,
-) -> Result<Option<Cause>, LogError> {
+fn last_cause(log: &dyn EventLog, reader: &mut dyn LogReader, topic: Topic, p: u16) -> Result<Option<Cause>, LogError> {
     let place = partition(topic, p);
     let (start, mut at) = (log.start(place), log.end(place));
     while at > start {

@@ -68,7 +68,8 @@ pub fn verify(dir: &Path) -> Result<u64, String> {
         let text = std::fs::read(out(name)).unwrap();
         let want: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
         let have = topic(&*log, of);
-        if let Some(i) = (0..want.len().max(have.len())).find(|i| want.get(*i).copied() != have.get(*i).map(|v| &v[..])) {
+        if let Some(i) = (0..want.len().max(have.len())).find(|i| want.get(*i).copied() != have.get(*i).map(|v| &v[..]))
+        {
             let show = |line: Option<&[u8]>| line.map_or("nothing".into(), |l| String::from_utf8_lossy(l).into_owned());
             let (want_line, have_line) = (show(want.get(i).copied()), show(have.get(i).map(|v| &v[..])));
             return Err(format!(

@@ -9,12 +9,12 @@
 pub mod admit;
 pub mod decode;
 pub mod event;
-pub mod scored;
 pub mod fields;
 pub mod json;
 pub mod mask;
 pub mod money;
 pub mod reject;
+pub mod scored;
 pub mod settings;
 pub mod time;
 

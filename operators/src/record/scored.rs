@@ -2,7 +2,7 @@
 //!
 //! Written by hand because it is written for every event. Deliberately absent: the decision itself.
 
-use super::{Direction, Event, Lookup, Reason};
+use super::{Direction, Event, Lookup, Reason, time};
 use crate::batch::{Batch, Channel, Score};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
@@ -97,11 +97,15 @@ fn optional(out: &mut Vec<u8>, name: &str, value: Option<f64>) {
     number(out, value.map_or(f64::NAN, on_scale));
 }
 
-/// RFC 3339 with milliseconds, UTC.
+/// RFC 3339 with milliseconds, UTC; `null` for what is no time.
 pub fn rfc3339(out: &mut Vec<u8>, time_ms: i64) {
-    match jiff::Timestamp::from_millisecond(time_ms) {
-        Ok(time) => out.extend_from_slice(format!("\"{time:.3}\"").as_bytes()),
-        Err(_) => out.extend_from_slice(b"null"),
+    match time::civil(time_ms) {
+        Some(text) => {
+            out.push(b'"');
+            out.extend_from_slice(&text);
+            out.push(b'"');
+        }
+        None => out.extend_from_slice(b"null"),
     }
 }
 
@@ -142,10 +146,16 @@ fn lookup(state: Lookup) -> &'static str {
 /// The feature row as it is stored: little-endian `f32`s and the low four bytes of their `xxh3_64`, in base64. Many a flipped
 /// bit would not change a score; the checksum shows it.
 pub fn encode_row(row: &Row) -> String {
+<<<<<<< HEAD
+    let mut out = String::new();
+    STANDARD_NO_PAD.encode_string(row.map(f32::to_le_bytes).as_flattened(), &mut out);
+    out
+=======
     let mut bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
     let sum = row_sum(&bytes);
     bytes.extend_from_slice(&sum);
     STANDARD_NO_PAD.encode(bytes)
+>>>>>>> refs/heads/explain
 }
 
 fn row_sum(bytes: &[u8]) -> [u8; 4] {

@@ -89,6 +89,46 @@ pub fn rfc3339(text: &str) -> Option<i64> {
     Some(seconds * 1000 + ms)
 }
 
+/// Writes the last digits of a number that fits.
+fn digits<const N: usize>(out: &mut [u8; N], mut number: i64) {
+    for digit in out.iter_mut().rev() {
+        *digit = b'0' + number.rem_euclid(10) as u8;
+        number = number.div_euclid(10);
+    }
+}
+
+/// `YYYY-MM-DDTHH:MM:SS.mmmZ`; `None` outside the years 1 to 9999. The way back of [`rfc3339`].
+pub fn civil(time_ms: i64) -> Option<[u8; 24]> {
+    if !(MIN_MS..=MAX_MS).contains(&time_ms) {
+        return None;
+    }
+    const DAY_MS: i64 = 86_400_000;
+    let (since, of_day) = (time_ms.div_euclid(DAY_MS) + 719_468, time_ms.rem_euclid(DAY_MS));
+    // days in the era of 400 years, which begins on the first of March
+    let (era, day) = (since.div_euclid(146_097), since.rem_euclid(146_097));
+    let year = (day - day / 1460 + day / 36_524 - day / 146_096) / 365;
+    let of_year = day - (365 * year + year / 4 - year / 100);
+    let month = (5 * of_year + 2) / 153;
+    let day = of_year - (153 * month + 2) / 5 + 1;
+    let month = if month < 10 { month + 3 } else { month - 9 };
+    let year = era * 400 + year + i64::from(month <= 2);
+    let mut out = *b"0000-00-00T00:00:00.000Z";
+    let [y0, y1, y2, y3, _, m0, m1, _, d0, d1, _, h0, h1, _, n0, n1, _, s0, s1, _, f0, f1, f2, _] = &mut out;
+    let (seconds, ms) = (of_day / 1000, of_day % 1000);
+    let parts =
+        [(month, m0, m1), (day, d0, d1), (seconds / 3600, h0, h1), (seconds / 60 % 60, n0, n1), (seconds % 60, s0, s1)];
+    for (number, tens, units) in parts {
+        let mut two = [0; 2];
+        digits(&mut two, number);
+        [*tens, *units] = two;
+    }
+    let (mut four, mut three) = ([0; 4], [0; 3]);
+    digits(&mut four, year);
+    digits(&mut three, ms);
+    ([*y0, *y1, *y2, *y3], [*f0, *f1, *f2]) = (four, three);
+    Some(out)
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;
@@ -137,6 +177,13 @@ mod tests {
             text += &format!("{}{:02}:00", if hours < 0 { '-' } else { '+' }, hours.abs());
             let jiff = text.parse::<jiff::Timestamp>().unwrap();
             prop_assert_eq!(rfc3339(&text), Some(jiff.as_nanosecond().div_euclid(1_000_000) as i64), "{}", text);
+        }
+        #[test]
+        fn written_as_jiff_writes(ms in MIN_MS..253_402_000_000_000) {
+            let jiff = jiff::Timestamp::from_millisecond(ms).unwrap();
+            let text = String::from_utf8(civil(ms).unwrap().to_vec()).unwrap();
+            prop_assert_eq!(&text, &format!("{jiff:.3}"));
+            prop_assert_eq!(rfc3339(&text), Some(ms));
         }
         /// Whatever is taken, jiff takes too, and it is the same instant.
         #[test]

@@ -7,6 +7,7 @@
 //! [`ROTATE`] checkpoints hold everything.
 //! Deliberately absent: encoding (a section is a copy; another thread turns it into bytes).
 
+use std::collections::hash_map::Entry;
 use std::collections::{HashMap, VecDeque};
 use std::hash::{BuildHasherDefault, Hasher};
 
@@ -173,18 +174,21 @@ impl<S: Keep> KeyGroups<S> {
         if g.marked {
             self.copied.push(g.copy(at));
         }
-        if !g.slots.contains_key(&key) {
-            if g.queue.len() >= self.cap {
-                g.evict(now_ms);
-                self.evicted += 1;
-                self.len -= 1;
-            }
-            self.len += 1;
-            g.births += 1;
-            g.queue.push_back(key);
+        // only a full group pays for a second look
+        if g.queue.len() >= self.cap && !g.slots.contains_key(&key) {
+            g.evict(now_ms);
+            self.evicted += 1;
+            self.len -= 1;
         }
-        let born = g.births;
-        let slot = g.slots.entry(key).or_insert_with(|| Slot { state: new(), born, dirty: false });
+        let slot = match g.slots.entry(key) {
+            Entry::Occupied(known) => known.into_mut(),
+            Entry::Vacant(place) => {
+                self.len += 1;
+                g.births += 1;
+                g.queue.push_back(key);
+                place.insert(Slot { state: new(), born: g.births, dirty: false })
+            }
+        };
         if !std::mem::replace(&mut slot.dirty, true) {
             g.dirty.push(key);
         }
