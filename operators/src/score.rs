@@ -45,7 +45,7 @@ pub fn score_rows(
     scratch.scores.clear();
     model.score(rows, &mut scratch.scratch, &mut scratch.scores);
     for (i, (score, rules)) in scratch.scores.iter().zip(rules).enumerate() {
-        let base = f64::from(score.base);
+        let base = score.base;
         each(i, Weighed { base, surprise: model.combine(base, rules, None) });
     }
 }
@@ -131,14 +131,8 @@ fn strongest(hits: &[RuleHit]) -> Option<f64> {
     hits.first().map(|hit| hit.surprise)
 }
 
-<<<<<<< HEAD
-/// Calibrates all parts together and gives the reasons.
-fn finish(score: &mut Score, model: &GroupModel, model_score: &ModelScore, cold_start: bool) {
-    let base = model_score.base;
-=======
 /// Takes the score in and gives the reasons.
 fn finish(score: &mut Score, model: &GroupModel, Weighed { base, surprise }: Weighed, cold_start: bool) {
->>>>>>> refs/heads/explain
     score.base = Some(base);
     score.surprise = surprise;
     let rules = score.rules.unwrap_or(0.0);

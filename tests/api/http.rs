@@ -3,10 +3,10 @@
 use crate::records::*;
 use base64::Engine;
 use pulse::access::{Access, Scopes};
+use pulse::deliver::{Deliver, DeliverConfig, Setup};
 use pulse::http::health::Check;
 use pulse::log::MemoryLog;
 use pulse::persist::{Options, Worker};
-use pulse::deliver::{Deliver, DeliverConfig, Setup};
 use pulse::sidecar::{KpiTargets, Parts, Registry, RegistryRefusal, serve};
 use pulse::store::Store;
 use pulse::telemetry::Metrics;
