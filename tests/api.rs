@@ -2,6 +2,8 @@
 
 #[path = "api/http.rs"]
 mod http;
+#[path = "api/models.rs"]
+mod models;
 #[path = "api/persist.rs"]
 mod persist;
 #[path = "api/records.rs"]

@@ -4,3 +4,7 @@
 mod backtest;
 #[path = "replay/bootstrap.rs"]
 mod bootstrap;
+#[path = "replay/import.rs"]
+mod import;
+#[path = "replay/switch.rs"]
+mod switch;

@@ -45,7 +45,7 @@ pub fn score_rows(
     scratch.scores.clear();
     model.score(rows, &mut scratch.scratch, &mut scratch.scores);
     for (i, (score, rules)) in scratch.scores.iter().zip(rules).enumerate() {
-        let base = f64::from(score.base);
+        let base = score.base;
         each(i, Weighed { base, surprise: model.combine(base, rules, None) });
     }
 }

@@ -51,7 +51,8 @@ impl ExplainArgs {
         let verified = match self.verify {
             true => {
                 // without a log (moved away, say) the bundle's version alone has to do
-                let named = self.folder.log().ok().map(|log| promoted(&*log)).transpose().map_err(Failure::unavailable)?;
+                let named =
+                    self.folder.log().ok().map(|log| promoted(&*log)).transpose().map_err(Failure::unavailable)?;
                 Some(verify(&row.json, &Registry::new(registry()?), &named.unwrap_or_default())?)
             }
             false => None,
@@ -81,7 +82,10 @@ impl ExplainArgs {
         match (rows.next(), rows.next()) {
             (Some(row), None) => Ok(row),
             (None, _) => Err(Failure::data(format!("there is no scored event {}", self.event))),
-            _ => Err(Failure::usage(format!("several sources have this id, name one as --source: {}", sources.join(", ")))),
+            _ => Err(Failure::usage(format!(
+                "several sources have this id, name one as --source: {}",
+                sources.join(", ")
+            ))),
         }
     }
 }

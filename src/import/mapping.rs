@@ -29,9 +29,34 @@ use std::path::{Path, PathBuf};
 
 /// Members at the top of the native event.
 const MEMBERS: [&str; 28] = [
-    "id", "type", "time", "source", "customer_id", "email_hash", "session_id", "device_id", "ip", "user_agent", "country",
-    "billing_country", "shipping_country", "order_id", "amount", "currency", "shipping", "tax", "discount", "coupon",
-    "payment", "items", "entities", "signals", "properties", "metric", "value", "dimensions",
+    "id",
+    "type",
+    "time",
+    "source",
+    "customer_id",
+    "email_hash",
+    "session_id",
+    "device_id",
+    "ip",
+    "user_agent",
+    "country",
+    "billing_country",
+    "shipping_country",
+    "order_id",
+    "amount",
+    "currency",
+    "shipping",
+    "tax",
+    "discount",
+    "coupon",
+    "payment",
+    "items",
+    "entities",
+    "signals",
+    "properties",
+    "metric",
+    "value",
+    "dimensions",
 ];
 /// Names of numbers, at whatever depth.
 const NUMBERS: [&str; 7] = ["amount", "shipping", "tax", "discount", "price", "quantity", "value"];
@@ -144,7 +169,9 @@ impl Mapping {
             Some("unix_ms") => TimeFormat::Milliseconds,
             Some(pattern) if pattern.contains('%') => TimeFormat::Pattern(pattern.into()),
             Some(other) => {
-                return Err(wrong(format!("time.format {other}: rfc3339, unix_s, unix_ms or a pattern such as %Y-%m-%d")));
+                return Err(wrong(format!(
+                    "time.format {other}: rfc3339, unix_s, unix_ms or a pattern such as %Y-%m-%d"
+                )));
             }
         };
         let zone = file.time.zone.as_deref().unwrap_or("UTC");
@@ -176,9 +203,8 @@ impl Mapping {
     /// A number as JSON; the cell as text when it is none.
     fn number(&self, cell: &str) -> String {
         let plain = if self.decimal_comma { cell.replace('.', "").replace(',', ".") } else { cell.to_owned() };
-        let number = serde_json::from_str::<&serde_json::value::RawValue>(&plain).is_ok_and(|raw| {
-            raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit())
-        });
+        let number = serde_json::from_str::<&serde_json::value::RawValue>(&plain)
+            .is_ok_and(|raw| raw.get().starts_with(|c: char| c == '-' || c.is_ascii_digit()));
         if number { plain } else { quoted(cell) }
     }
 
@@ -348,10 +374,13 @@ mod tests {
     fn rows_become_events() {
         let csv = "\u{feff}Order ID;Paid at;Total;Card;SKU;More\n\
                    7;01.07.2026 12:00;1.234,50;\"fp;1\";;x\n8;soon;much;;p-1\n";
-        assert_eq!(lines(MAPPING, csv), [
-            r#"{"id":"7","time":1782900000000,"type":"order.completed","amount":1234.50,"payment":{"card":"fp;1","method":"card"}}"#,
-            r#"{"id":"8","time":"soon","type":"order.completed","items":[{"product_id":"p-1"}],"amount":"much","payment":{"method":"card"}}"#,
-        ]);
+        assert_eq!(
+            lines(MAPPING, csv),
+            [
+                r#"{"id":"7","time":1782900000000,"type":"order.completed","amount":1234.50,"payment":{"card":"fp;1","method":"card"}}"#,
+                r#"{"id":"8","time":"soon","type":"order.completed","items":[{"product_id":"p-1"}],"amount":"much","payment":{"method":"card"}}"#,
+            ]
+        );
     }
 
     #[test]

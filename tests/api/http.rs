@@ -3,10 +3,11 @@
 use crate::records::*;
 use base64::Engine;
 use pulse::access::{Access, Scopes};
+use pulse::deliver::{Deliver, DeliverConfig, Setup};
 use pulse::http::health::Check;
 use pulse::log::MemoryLog;
 use pulse::persist::{Options, Worker};
-use pulse::sidecar::{KpiTargets, Parts, Registry, serve};
+use pulse::sidecar::{KpiTargets, Parts, Registry, RegistryRefusal, serve};
 use pulse::store::Store;
 use pulse::telemetry::Metrics;
 use pulse::telemetry::shared::{Shared, Stage};
@@ -24,6 +25,15 @@ impl Registry for Models {
     }
     fn show(&self, version: &str) -> Result<Option<Value>, String> {
         Ok((version == "global_model@v0").then(|| json!({"version": version})))
+    }
+    fn promote(&self, version: &str) -> Result<Value, RegistryRefusal> {
+        match version {
+            "global_model@v0" => Ok(json!({"version": version})),
+            _ => Err(RegistryRefusal::Unknown(version.into())),
+        }
+    }
+    fn rollback(&self) -> Result<Value, RegistryRefusal> {
+        Err(RegistryRefusal::Conflict("no other".into()))
     }
 }
 
@@ -51,8 +61,10 @@ impl Running {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await.unwrap();
         let address = format!("http://{}", listener.local_addr().unwrap());
         let stop = CancellationToken::new();
+        let setup = Setup::new(DeliverConfig::default(), store.clone(), log.clone(), metrics.clone());
         let parts = Parts {
             log: log.clone(),
+            webhooks: Some(Deliver::start(setup).unwrap()),
             store,
             access,
             metrics,
@@ -105,7 +117,9 @@ impl Drop for Running {
     }
 }
 
-const ROUTES: [&str; 27] = [
+const ROUTES: [&str; 38] = [
+    "delete /api/v1/webhooks",
+    "delete /api/v1/webhooks/{id}",
     "get /",
     "get /api/v1/alerts",
     "get /api/v1/alerts/{id}",
@@ -119,6 +133,8 @@ const ROUTES: [&str; 27] = [
     "get /api/v1/models/{version}",
     "get /api/v1/rejects",
     "get /api/v1/series",
+    "get /api/v1/webhooks",
+    "get /api/v1/webhooks/{id}/attempts",
     "get /healthz",
     "get /livez",
     "get /metrics",
@@ -131,6 +147,13 @@ const ROUTES: [&str; 27] = [
     "post /api/v1/incidents/{id}/ack",
     "post /api/v1/incidents/{id}/feedback",
     "post /api/v1/labels",
+    "post /api/v1/models/rollback",
+    "post /api/v1/models/{version}/promote",
+    "post /api/v1/webhooks",
+    "post /api/v1/webhooks/{id}/enable",
+    "post /api/v1/webhooks/{id}/replay",
+    "post /api/v1/webhooks/{id}/rotate",
+    "post /api/v1/webhooks/{id}/test",
     "post /sign-in",
     "post /sign-out",
 ];
@@ -167,6 +190,10 @@ async fn scopes_hold() {
         ("POST", "/api/v1/alerts/x/ack", [false, true, false]),
         ("POST", "/api/v1/alerts/x/feedback", [false, true, false]),
         ("POST", "/api/v1/labels", [false, true, true]),
+        ("POST", "/api/v1/models/global_model@v0/promote", [false, true, false]),
+        ("POST", "/api/v1/models/rollback", [false, true, false]),
+        ("GET", "/api/v1/webhooks", [true, true, false]),
+        ("DELETE", "/api/v1/webhooks/x", [false, true, false]),
     ] {
         for (key, allowed) in running.keys.iter().zip(allowed) {
             let status = running.send(method, path, Some(key), Some(json!({}))).await.status().as_u16();

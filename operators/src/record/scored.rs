@@ -146,7 +146,8 @@ fn lookup(state: Lookup) -> &'static str {
 /// The feature row as it is stored: little-endian `f32`s and the low four bytes of their `xxh3_64`, in base64. Many a flipped
 /// bit would not change a score; the checksum shows it.
 pub fn encode_row(row: &Row) -> String {
-    let mut bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
+    let mut bytes = Vec::with_capacity(4 * row.len() + 4);
+    bytes.extend_from_slice(row.map(f32::to_le_bytes).as_flattened());
     let sum = row_sum(&bytes);
     bytes.extend_from_slice(&sum);
     STANDARD_NO_PAD.encode(bytes)

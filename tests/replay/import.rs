@@ -1,0 +1,193 @@
+//! History in, and the proof of a stored score.
+
+use crate::backtest::events;
+use crate::switch::fitted;
+use pulse::app::{AppError, Settings, active};
+use pulse::backtest::{Backtest, Scratch};
+use pulse::engine::objects::Objects;
+use pulse::engine::registry::Registry;
+use pulse::explain::{ExplainError, compare, promoted, replayed, verify};
+use pulse::import::mapping::Mapping;
+use pulse::import::{Import, ImportError, Summary};
+use pulse::log::{OpenError, SqliteLog};
+use pulse::store::Store;
+use pulse::store::query::events::{EventRow, by_id};
+use pulse_dataflows::ports::{EventLog, Topic, partition};
+use serde_json::{Value, json};
+use std::collections::BTreeMap;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+fn import(data: &Path, files: &[PathBuf], mapping: Option<Mapping>, warm_start: bool) -> Result<Summary, ImportError> {
+    let settings = Settings::new(data.into());
+    Import { files: files.into(), mapping, warm_start, seed: 1, settings }.run(&mut |_| {})
+}
+
+fn log(data: &Path) -> Arc<SqliteLog> {
+    SqliteLog::open_reader(&data.join("log.db")).unwrap()
+}
+fn registry(data: &Path) -> Arc<Registry> {
+    Registry::new(Objects::folder(&data.join("objects")).unwrap())
+}
+
+fn records(data: &Path, topic: Topic) -> Vec<Value> {
+    let (log, place, mut all) = (log(data), partition(topic, 0), Vec::new());
+    let mut take = |_, _, value: &[u8]| all.push(serde_json::from_slice(value).unwrap());
+    log.reader().each(place, 0, log.end(place), &mut take).unwrap();
+    all
+}
+
+/// Alerts and incidents; closed minutes of the series are told to nobody.
+fn told(data: &Path) -> usize {
+    let types = ["anomaly.opened", "incident.opened"];
+    records(data, Topic::Alerts).iter().filter(|m| types.contains(&m["type"].as_str().unwrap())).count()
+}
+
+/// Payments of one card, one a second, behind the last event of a file: rules have something to say.
+fn card_testing(path: &Path) {
+    let text = std::fs::read_to_string(path).unwrap();
+    let time = |line: &str| {
+        let event: Value = serde_json::from_str(line).ok()?;
+        event["time"].as_str()?.parse::<jiff::Timestamp>().ok()
+    };
+    let last_ms = text.lines().filter_map(time).max().unwrap().as_millisecond();
+    let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
+    for i in 1..=ATTACK as i64 {
+        let event = json!({"id": format!("attack-{i}"), "type": "payment.failed", "time": last_ms + i * 1000, "source": "web",
+            "amount": 1, "currency": "EUR", "device_id": "d-attack", "payment": {"card": "fp_attack", "method": "card"}});
+        writeln!(file, "{event}").unwrap();
+    }
+}
+/// Events of the attack.
+const ATTACK: u64 = 40;
+
+#[test]
+fn imported_history_is_scored_as_in_a_backtest_and_every_score_can_be_proved() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, data) = (dir.path().join("events.ndjson"), dir.path().join("data"));
+    events(&input, 7, 6000);
+    card_testing(&input);
+    let summary = import(&data, std::slice::from_ref(&input), None, false).unwrap();
+    assert_eq!((summary.lines - ATTACK, summary.rejected, summary.duplicates), (6072, 12, 60), "{summary:?}");
+    assert_eq!((summary.accepted - ATTACK, summary.scored - ATTACK), (6060, 6000), "{summary:?}");
+    assert_eq!(summary.reasons["invalid_json"].count, 12);
+    assert!(told(&data) > 0, "without trouble the quiet of a warm start shows nothing");
+
+    let scored = dir.path().join("scored");
+    let backtest = Backtest {
+        inputs: vec![input],
+        log: None,
+        config: Default::default(),
+        model: None,
+        workers: 1,
+        output: Some(scored.clone()),
+        alerts: None,
+        rejected: None,
+    };
+    backtest.run(Scratch::new().path(), &mut |_| {}).unwrap();
+    let key = |v: &Value| {
+        (v["id"].as_str().unwrap().to_owned(), [&v["score"], &v["p_value"], &v["reasons"]].map(Value::to_string))
+    };
+    let text = std::fs::read_to_string(scored).unwrap();
+    let want: BTreeMap<_, _> = text.lines().map(|line| key(&serde_json::from_str(line).unwrap())).collect();
+    let have = records(&data, Topic::Scored);
+    assert!(have.iter().map(key).collect::<BTreeMap<_, _>>() == want);
+    proofs(dir.path(), &data, &have);
+}
+
+/// Every event's proof holds; a flipped bit, another part or another bundle is noticed.
+fn proofs(dir: &Path, data: &Path, scored: &[Value]) {
+    let (registry, named) = (registry(data), promoted(&*log(data)).unwrap());
+    let place = partition(Topic::Scored, 0);
+    let (mut ruled, mut checked) = (0, 0);
+    let mut take = |_, _, value: &[u8]| {
+        let json = std::str::from_utf8(value).unwrap();
+        match verify(json, &registry, &named) {
+            Ok(differences) => assert_eq!(differences, [], "{json}"),
+            Err(ExplainError::NoFeatures) => assert!(json.contains("\"metric.sample\"")),
+            Err(error) => panic!("{error}: {json}"),
+        }
+        ruled += usize::from(json.contains("rules_decades"));
+        checked += 1;
+    };
+    let log = log(data);
+    log.reader().each(place, 0, log.end(place), &mut take).unwrap();
+    assert!(ruled > 10 && checked == scored.len(), "{ruled} of {checked}");
+
+    let store = Store::open(&data.join("store.db")).unwrap();
+    let row = |event: &Value| -> EventRow {
+        store.read(|db| by_id(db, event["id"].as_str().unwrap(), None)).unwrap().remove(0)
+    };
+    let with_rule = scored.iter().rfind(|e| e["rules_decades"].is_number()).unwrap();
+    let (row, features) = (row(with_rule), with_rule["features"].as_str().unwrap());
+    let what = |json: &str| verify(json, &registry, &named).unwrap().iter().map(|d| d.what).collect::<Vec<_>>();
+    assert_eq!(what(&row.json), Vec::<&str>::new());
+    for at in (0..features.len() - 8).step_by(13) {
+        let mut other = features.as_bytes().to_vec();
+        other[at] = if other[at] == b'A' { b'B' } else { b'A' };
+        let json = row.json.replace(features, std::str::from_utf8(&other).unwrap());
+        assert_eq!(what(&json), ["features"], "place {at}");
+    }
+    let json = row.json.replace(&format!("\"rules_decades\":{}", with_rule["rules_decades"]), "\"rules_decades\":0.25");
+    assert!(json != row.json && what(&json).contains(&"score_rules"), "{json}");
+
+    // another bundle under the same name
+    let folder = Objects::folder(&dir.join("other")).unwrap();
+    let mut bundle = fitted(dir, "global_model@v1", 3);
+    bundle.version = "global_model@v0".into();
+    folder.put("models/global_model-v0.bundle", bundle.to_bytes()).unwrap();
+    let other = verify(&row.json, &Registry::new(folder), &named).unwrap();
+    let other: Vec<&str> = other.iter().map(|d| d.what).collect();
+    assert!(other.contains(&"bundle") && other.contains(&"score_base"), "{other:?}");
+
+    let again = replayed(log.clone(), registry.clone(), row.cause, 2).unwrap().unwrap();
+    assert_eq!(compare(&row.json, &again), None);
+    assert!(compare(&row.json.replace(features, &features.replace('A', "B")), &again).is_some());
+    assert_eq!(replayed(log, registry, (0, u64::MAX), 1).unwrap(), None);
+}
+
+#[test]
+fn a_warm_start_learns_and_tells_nobody() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, data) = (dir.path().join("events.ndjson"), dir.path().join("data"));
+    events(&input, 7, 6000);
+    let summary = import(&data, &[input], None, true).unwrap();
+    assert_eq!((summary.scored, summary.model.as_deref()), (6000, Some("global_model@v1")), "{summary:?}");
+    assert!(records(&data, Topic::Scored).iter().any(|event| event["decision"] == "anomaly"));
+    assert_eq!(told(&data), 0);
+    let active = active(&*log(&data)).unwrap();
+    assert_eq!(active.model.map(|m| m.0), summary.model);
+    assert_eq!(active.quiet_until_ms, summary.window_ms.map(|w| w.1 + 1), "what comes later is told");
+}
+
+#[test]
+fn csv_is_mapped_masked_and_counted() {
+    let dir = tempfile::tempdir().unwrap();
+    let data = dir.path().join("data");
+    let csv = dir.path().join("orders.csv.zst");
+    let text = "no,when,sum,note\n1,1780000000,10.50,card 4111 1111 1111 1111\n2,1780000060,7,\n2,1780000060,7,\n\
+                3,yesterday,7,\n4,,7,\n5,99999999999,7,\n6,1780000120,lots,\n";
+    std::fs::write(&csv, zstd::stream::encode_all(text.as_bytes(), 1).unwrap()).unwrap();
+    let mapping = "[columns]\nno = \"id\"\nwhen = \"time\"\nsum = \"amount\"\nnote = \"properties.note\"\n\
+                   [constants]\ntype = \"order.completed\"\nsource = \"old\"\n[time]\nformat = \"unix_s\"";
+    let mapping = Mapping::parse(mapping).unwrap();
+    assert!(matches!(import(&data, std::slice::from_ref(&csv), None, false), Err(ImportError::Mapping(_))));
+    assert!(!data.exists(), "a wrong call makes no folder");
+    let summary = import(&data, &[csv], Some(mapping), false).unwrap();
+    assert_eq!((summary.lines, summary.accepted, summary.duplicates, summary.masked), (7, 3, 1, 1), "{summary:?}");
+    let codes: Vec<_> = summary.reasons.iter().map(|(code, refused)| (*code, refused.count)).collect();
+    assert_eq!(codes, [("invalid_field", 2), ("missing_field", 1), ("time_in_future", 1)]);
+    let raw = records(&data, Topic::Raw);
+    assert!(raw.len() == 3 && raw[0]["source"] == "old" && !raw[0].to_string().contains("4111 1111"), "{raw:?}");
+}
+
+#[test]
+fn a_folder_in_use_is_left_alone() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("events.ndjson");
+    events(&input, 7, 10);
+    let _owner = SqliteLog::open(&dir.path().join("log.db"), 1, pulse::log::Options::default()).unwrap();
+    let refused = import(dir.path(), &[input], None, false);
+    assert!(matches!(refused, Err(ImportError::App(AppError::Log(OpenError::Locked { .. })))), "{refused:?}");
+}
