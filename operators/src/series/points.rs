@@ -105,3 +105,56 @@ impl Preaggregate {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::record::{DecodeConfig, Settings, decode};
+    use std::collections::BTreeSet;
+
+    const SHOP: Money = Money { currency: *b"EUR", exponent: 2 };
+
+    /// Points as `metric segment value` of an event whose fields beside id and time are `fields`.
+    fn of(fields: &str, late: bool) -> BTreeSet<String> {
+        let config = DecodeConfig { fx: [("USD".to_owned(), 0.5)].into(), ..DecodeConfig::default() };
+        let settings = Settings::new(&config, None).unwrap();
+        let json = format!(r#"{{"id":"a","time":1700000015000,"source":"web","country":"DE",{fields}}}"#);
+        let mut arena = Arena::default();
+        let mut event = decode::decode(json.as_bytes(), 0, 0, 1_700_000_015_000, &settings, &mut arena).unwrap();
+        event.late = late;
+        let mut out = Vec::new();
+        points(&event, &arena, &SHOP, &mut out);
+        assert!(out.iter().all(|p| p.bucket_ms % p.metric.bucket_ms() == 0 && p.bucket_ms <= event.time_ms));
+        out.iter().map(|p| format!("{} {} {}", p.metric.name(), p.segment.label, p.value)).collect()
+    }
+    fn set(words: &[&str]) -> BTreeSet<String> {
+        words.iter().map(|w| w.to_string()).collect()
+    }
+
+    #[test]
+    fn an_order_counts_in_each_of_its_segments() {
+        let order = r#""type":"order.completed","amount":19.99,"currency":"EUR","payment":{"method":"card"},
+            "items":[{"product_id":"p","category":"shoes","quantity":2,"price":5.00},
+                     {"product_id":"q","category":"shoes","price":1.50}]"#;
+        let mut wanted = set(&["orders shoes 1", "revenue shoes 1150"]);
+        for segment in ["", "DE", "card", "web"] {
+            wanted.extend([format!("orders {segment} 1"), format!("revenue {segment} 1999")]);
+        }
+        assert_eq!(of(order, false), wanted);
+        assert!(of(order, true).is_empty(), "late: its buckets are closed");
+    }
+
+    #[test]
+    fn foreign_money_is_converted_or_left_out() {
+        let refund = |currency| format!(r#""type":"order.refunded","amount":3.00,"currency":"{currency}""#);
+        assert!(of(&refund("USD"), false).contains("refund_amount DE 150"));
+        let unknown = of(&refund("CHF"), false);
+        assert!(unknown.contains("refunds DE 1") && !unknown.iter().any(|p| p.starts_with("refund_amount")));
+    }
+
+    #[test]
+    fn what_has_no_metric_gives_no_points() {
+        assert!(of(r#""type":"account.login""#, false).is_empty());
+        assert_eq!(of(r#""type":"payment.failed""#, false).len(), 3);
+    }
+}

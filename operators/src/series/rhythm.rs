@@ -45,6 +45,8 @@ pub struct Rhythm {
     mean: Slot,
     hours: u32,
     unit: f64,
+    /// [`Rhythm::hourly`] of all hours of the week, made anew with each hour: it is asked for every minute.
+    table: Vec<f32>,
 }
 impl Default for Rhythm {
     fn default() -> Rhythm {
@@ -54,6 +56,7 @@ impl Default for Rhythm {
             mean: Slot::default(),
             hours: 0,
             unit: 1.0,
+            table: vec![0.0; 168],
         }
     }
 }
@@ -74,11 +77,12 @@ impl Rhythm {
             slot.learn(rate, DAY_GAIN);
         }
         self.mean.learn(rate, 1.0 / 168.0);
-        self.hours = self.hours.saturating_add(1);
+        self.skip();
     }
     /// Counts an hour that was not learned from, so that history does not stand still.
     pub fn skip(&mut self) {
         self.hours = self.hours.saturating_add(1);
+        self.table = (0..168).map(|hour| self.hourly(hour) as f32).collect();
     }
     /// Hours of history.
     pub fn hours(&self) -> u32 {
@@ -115,7 +119,7 @@ impl Rhythm {
     }
     /// Value per minute at a minute of the week (any integer, taken round).
     pub fn rate(&self, minute_of_week: i32) -> f64 {
-        Self::between(minute_of_week, |hour| self.hourly(hour))
+        Self::between(minute_of_week, |hour| self.table.get(hour).copied().map_or(0.0, f64::from))
     }
     /// Events that the rate there rests on.
     pub fn support(&self, minute_of_week: i32) -> f64 {

@@ -265,12 +265,15 @@ impl Series {
         let spread = self.spread(week_min, 1.0, 0.0);
         let (fast, slow) = (self.levels(minute, week_min, true), self.levels(minute, week_min, false));
         let mut best: Option<Finding> = None;
+        let (mut sum, mut summed) = (0i64, 0);
         for window in WINDOWS {
+            sum = (summed..window).fold(sum, |sum, back| sum.saturating_add(self.value(minute - back)));
+            summed = window;
             let (low, middle, high) = self.rhythm.band(week_min - (window / 2) as i32);
             let w = window as f64;
             let (down, up) = if window <= LEVEL_LAG { fast } else { slow };
             let expected = (low * w * down, middle * w, high * w * up);
-            if let Some(f) = self.test(window, self.sum(minute, window), expected, spread)
+            if let Some(f) = self.test(window, sum as f64, expected, spread)
                 && best.is_none_or(|b| f.decades > b.decades)
             {
                 best = Some(f);
