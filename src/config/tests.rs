@@ -1,3 +1,5 @@
+//! Every key is documented, unknown ones are named, the order of sources holds, secrets stay hidden.
+
 use super::*;
 use std::collections::BTreeSet;
 

@@ -150,7 +150,8 @@ pub fn files(folder: &Path, wanted: &dyn Fn(&Path) -> bool) -> Vec<PathBuf> {
             let name = path.file_name().unwrap_or_default().to_string_lossy();
             match path.is_dir() {
                 true if name != "target" && name != ".git" => open.push(path),
-                false if wanted(&path) => found.push(path),
+                // in a linked work tree `.git` is a file
+                false if name != ".git" && wanted(&path) => found.push(path),
                 _ => {}
             }
         }

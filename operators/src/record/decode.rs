@@ -1,6 +1,6 @@
 //! JSON of the log to a decoded, validated, enriched [`Event`]: second half of decoding, where types and limits are checked.
 //!
-//! A pure function of its arguments; nothing in it can panic on input. The gateway's [`super::admit`] runs the same code,
+//! A pure function of its arguments; nothing in it can panic on input. The gateway's [`mod@super::admit`] runs the same code,
 //! so that what it accepted is accepted here. What is tolerated: `null` and empty text count as absent; amounts may be
 //! text (`"129.90"`); members that the contract does not name are only checked to be JSON.
 //! Deliberately absent: entity state, the running maximum of event time (`late` is the source's business).

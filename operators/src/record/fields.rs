@@ -1,6 +1,6 @@
 //! The fields of one event as they are written, each in its place; of a repeated field the last one counts.
 //!
-//! First half of decoding: shape only. Types and limits are checked where the values are used, in [`super::decode`], so
+//! First half of decoding: shape only. Types and limits are checked where the values are used, in [`mod@super::decode`], so
 //! that a repeated field of the wrong type does no harm when a later one is right, as with Python's `json`.
 
 use super::json::{JsonError, Reader, Text, Token, Watch};

@@ -95,7 +95,7 @@ pub struct Counters {
     pub folded: u64,
     /// Points of buckets that were final.
     pub too_late: u64,
-    /// Points beyond [`MAX_PENDING`].
+    /// Points beyond `MAX_PENDING`.
     pub too_many: u64,
     /// Minutes skipped in jumps of the watermark.
     pub skipped_minutes: u64,

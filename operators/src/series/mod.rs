@@ -1,6 +1,6 @@
 //! The metric level: one-minute series of the shop and its segments, and the incidents found in them.
 //!
-//! In the order in which data flow: [`points`] turns an event into points and merges those of an epoch; [`SeriesBook`]
+//! In the order in which data flow: [`mod@points`] turns an event into points and merges those of an epoch; [`SeriesBook`]
 //! keeps the buckets, closes them by the watermark and asks the detectors: [`series`] (counts and sums against their
 //! [`rhythm`]) and [`payments`] (share of failed payments), both in terms of [`tail`] bounds. [`incident`] merges what
 //! they find into few incidents within a budget, [`json`] writes them down. [`sample`] scores a user's own metric.
