@@ -2,3 +2,5 @@
 
 #[path = "replay/backtest.rs"]
 mod backtest;
+#[path = "replay/bootstrap.rs"]
+mod bootstrap;

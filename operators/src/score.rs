@@ -10,7 +10,7 @@ use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
 use pulse_models::bundle::GroupModel;
 use pulse_models::ensemble::{ModelScore, Scratch};
 use pulse_models::explain;
-use pulse_models::features::{COLUMNS, GROUPS, Row};
+use pulse_models::features::{COLUMNS, GROUPS, HOUR, Row};
 
 /// Reasons are worked out for what is at least this unusual (-log10 p): one in twenty.
 pub const EXPLAINED: f64 = 1.301;
@@ -131,14 +131,8 @@ fn strongest(hits: &[RuleHit]) -> Option<f64> {
     hits.first().map(|hit| hit.surprise)
 }
 
-<<<<<<< HEAD
-/// Calibrates all parts together and gives the reasons.
-fn finish(score: &mut Score, model: &GroupModel, model_score: &ModelScore, cold_start: bool) {
-    let base = model_score.base;
-=======
 /// Takes the score in and gives the reasons.
 fn finish(score: &mut Score, model: &GroupModel, Weighed { base, surprise }: Weighed, cold_start: bool) {
->>>>>>> refs/heads/explain
     score.base = Some(base);
     score.surprise = surprise;
     let rules = score.rules.unwrap_or(0.0);
@@ -176,7 +170,10 @@ fn short(x: f64) -> String {
 
 fn reason(code: &str, text: &str, found: &explain::Reason, share: f64) -> Reason {
     use explain::Direction as Found;
-    let [low, high] = found.expected.map(f64::from);
+    // a range of what is usual given the rest can leave what is possible: counts and amounts are not negative
+    let least = if code.contains("_vs_") { f64::NEG_INFINITY } else { 0.0 };
+    let most = if code == COLUMNS[HOUR].0 { 24.0 } else { f64::INFINITY };
+    let [low, high] = found.expected.map(|x| f64::from(x).clamp(least, most));
     let value = f64::from(found.value);
     let (direction, word) = match found.direction {
         Found::High => (Direction::High, "above"),

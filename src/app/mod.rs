@@ -5,6 +5,7 @@
 //! Deliberately absent: what the parts do, and the command line.
 
 pub mod core;
+pub mod bootstrap;
 pub mod demo;
 pub mod learn;
 pub mod models;

@@ -3,13 +3,11 @@
 use super::LOG_FILE;
 use super::backtest::counter;
 use super::{Failure, Folder, output, process};
+use crate::app::bootstrap::bootstrap;
 use crate::app::{active, learn};
-use crate::backtest::{Backtest, Scratch};
 use crate::engine::objects::Objects;
 use crate::engine::registry::{Registry, SHIPPED_VERSION};
 use crate::log::SqliteLog;
-use crate::simulate::{Shop, ShopConfig, TroublePlan};
-use std::io::{BufRead, Write};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -83,7 +81,12 @@ impl ModelArgs {
                 output::print(json, &card, || serde_json::to_string_pretty(&card).unwrap_or_default())
             }
             ModelCommand::Train { seed } => train(&self.folder, &data()?, *seed, json),
-            ModelCommand::Bootstrap { seed, shops, events, out } => bootstrap(*seed, *shops, *events, out),
+            ModelCommand::Bootstrap { seed, shops, events, out } => {
+                let bar = counter("shops");
+                let bytes = bootstrap(*seed, *shops, *events, &mut || bar.inc(1)).map_err(Failure::internal)?;
+                bar.finish_and_clear();
+                std::fs::write(out, bytes).map_err(Failure::internal)
+            }
             ModelCommand::Promote { version, sidecar, key } => promote(version, sidecar, key.as_deref()),
         }
     }
@@ -114,53 +117,6 @@ fn train(folder: &Folder, data: &Path, seed: u64, json: bool) -> Result<(), Fail
     let bundle = gathered.fit(&version, seed, budget).map_err(Failure::data)?;
     registry.add(&bundle).map_err(Failure::unavailable)?;
     output::print(json, &bundle.card(), || version)
-}
-
-/// Scores seeded shops with a model that knows nothing, and learns from the features.
-fn bootstrap(seed: u64, shops: u64, events: u64, out: &Path) -> Result<(), Failure> {
-    let scratch = Scratch::new();
-    std::fs::create_dir_all(scratch.path()).map_err(Failure::internal)?;
-    let mut gathered = learn::Gathered::default();
-    let bar = counter("shops");
-    for shop in 0..shops {
-        let (input, output) = (scratch.path().join("events.ndjson"), scratch.path().join("scored.ndjson"));
-        write_shop(seed.wrapping_mul(1000).wrapping_add(shop), shop, events, &input).map_err(Failure::internal)?;
-        let backtest = Backtest {
-            inputs: vec![input],
-            log: None,
-            config: Default::default(),
-            model: None,
-            workers: 1,
-            output: Some(output.clone()),
-            alerts: None,
-            rejected: None,
-        };
-        backtest.run(&scratch.path().join("objects"), &mut |_| {})?;
-        let scored = std::fs::File::open(&output).map_err(Failure::internal)?;
-        for line in std::io::BufReader::new(scored).lines() {
-            gathered.take(line.map_err(Failure::internal)?.as_bytes());
-        }
-        bar.inc(1);
-    }
-    bar.finish_and_clear();
-    let bundle = gathered.fit(SHIPPED_VERSION, seed, 20.0).map_err(Failure::internal)?;
-    std::fs::write(out, bundle.to_bytes()).map_err(Failure::internal)
-}
-
-/// Shops of different size, without trouble and with what looks like it.
-fn write_shop(seed: u64, shop: u64, events: u64, path: &Path) -> Result<(), Box<dyn std::error::Error>> {
-    let sizes = [5.0, 20.0, 60.0];
-    let size = sizes.get(shop as usize % sizes.len()).copied().unwrap_or(20.0);
-    let mut shop = Shop::new(ShopConfig { seed, trouble: TroublePlan::none(), ..ShopConfig::of_size(size) })?;
-    let mut file = std::io::BufWriter::new(std::fs::File::create(path)?);
-    let mut json = String::new();
-    for _ in 0..events {
-        json.clear();
-        shop.next_event(&mut json);
-        json.push('\n');
-        file.write_all(json.as_bytes())?;
-    }
-    Ok(file.flush()?)
 }
 
 /// Asks the running process: only it writes control records.

@@ -1,8 +1,5 @@
-<<<<<<< HEAD
-=======
 //! What the command line takes and refuses.
 
->>>>>>> refs/heads/house
 use super::backtest::BacktestArgs;
 use super::run::RunArgs;
 use super::*;
@@ -44,10 +41,6 @@ fn no_auth_is_for_loopback_only() {
 fn a_backtest_needs_files_or_a_log() {
     assert!(parse::<BacktestArgs>(&[]).is_err());
     assert!(parse::<BacktestArgs>(&["--input", "a", "--log", "b"]).is_err());
-<<<<<<< HEAD
     let args = parse::<BacktestArgs>(&["--input", "a", "b", "--workers", "2"]).unwrap();
     assert_eq!((args.input.len(), args.workers), (2, 2));
-=======
-    assert_eq!(parse::<BacktestArgs>(&["--input", "a", "b"]).unwrap().input.len(), 2);
->>>>>>> refs/heads/house
 }

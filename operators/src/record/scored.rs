@@ -146,16 +146,10 @@ fn lookup(state: Lookup) -> &'static str {
 /// The feature row as it is stored: little-endian `f32`s and the low four bytes of their `xxh3_64`, in base64. Many a flipped
 /// bit would not change a score; the checksum shows it.
 pub fn encode_row(row: &Row) -> String {
-<<<<<<< HEAD
-    let mut out = String::new();
-    STANDARD_NO_PAD.encode_string(row.map(f32::to_le_bytes).as_flattened(), &mut out);
-    out
-=======
     let mut bytes: Vec<u8> = row.iter().flat_map(|x| x.to_le_bytes()).collect();
     let sum = row_sum(&bytes);
     bytes.extend_from_slice(&sum);
     STANDARD_NO_PAD.encode(bytes)
->>>>>>> refs/heads/explain
 }
 
 fn row_sum(bytes: &[u8]) -> [u8; 4] {
