@@ -89,10 +89,10 @@ impl Reports {
                     SeriesOutput::Incident(_, incident, _) if self.tuning.is_quiet(incident.started_ms) => continue,
                     SeriesOutput::Closed(minute) => json::closed(&minute, watermark_ms, &config),
                     SeriesOutput::Incident(stage, incident, at_ms) => {
-                        json::incident(stage, &incident, at_ms, &config, &[])
+                        json::incident(stage, &incident, at_ms, &config, &[]).to_string()
                     }
                 };
-                out.push(Message { cause: None, json: value.to_string().into_bytes() });
+                out.push(Message { cause: None, json: value.into_bytes() });
             }
         }
         out
