@@ -4,8 +4,8 @@
 //! [`core`] owns the data folder, [`models`] switches models, [`learn`] fits a model from what was scored; [`demo`] shows a shop; [`supervise`] starts the process again when it dies.
 //! Deliberately absent: what the parts do, and the command line.
 
-pub mod core;
 pub mod bootstrap;
+pub mod core;
 pub mod demo;
 pub mod learn;
 pub mod models;
