@@ -9,7 +9,7 @@ use crate::engine::{Engine, Options};
 use crate::log::SqliteLog;
 use crate::persist::{self, Persist};
 use crate::store::Store;
-use crate::telemetry::Metrics;
+use crate::telemetry::{self, Metrics};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -46,6 +46,7 @@ impl Core {
         let options =
             Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
         let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
+        telemetry::engine::register(metrics, engine.tally().clone(), engine.pace().clone(), log.clone());
         let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone() };
         let persist =
             Persist::start(log.clone(), store.clone(), &persisting, metrics).map_err(|e| part("persist")(&e))?;

@@ -1,6 +1,7 @@
 //! Metrics and logs: [`names`] holds every metric name, each part registers its own metrics under them, [`shared`] those that
-//! several parts observe into, [`latency`] exact histograms by stage.
+//! several parts observe into, [`engine`] the dataflow's, [`latency`] exact histograms by stage.
 
+pub mod engine;
 pub mod latency;
 pub mod names;
 pub mod shared;

@@ -283,7 +283,8 @@ mod tests {
         fn numbers_come_back_bit_by_bit(x in any::<f64>().prop_filter("finite", |x| x.is_finite())) {
             let mut out = vec![];
             number(&mut out, x);
-            prop_assert_eq!(serde_json::from_slice::<f64>(&out).unwrap(), x);
+            // serde_json's own reader is off by a bit now and then; the text is exact
+            prop_assert_eq!(std::str::from_utf8(&out).unwrap().parse::<f64>().unwrap(), x);
         }
         #[test]
         fn rows_come_back_bit_by_bit(bits: [u32; 8]) {
