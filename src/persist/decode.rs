@@ -173,12 +173,16 @@ struct Envelope<'a> {
 }
 
 #[derive(Deserialize)]
-struct AlertData<'a> {
+struct AlertData {
     alert_id: String,
     event: Option<AlertEvent>,
     count: Option<i64>,
-    #[serde(borrow)]
-    entity: Option<&'a RawValue>,
+    entity: Option<Entity>,
+}
+#[derive(Deserialize)]
+struct Entity {
+    kind: String,
+    id: String,
 }
 #[derive(Deserialize)]
 struct AlertEvent {
@@ -266,11 +270,7 @@ fn alert(data: &str, time_ms: i64, status: &'static str) -> Decoded<AlertRow> {
         alert_id: parsed.alert_id,
         time_ms,
         status,
-        entity: parsed.entity.and_then(|entity| match scalar(entity) {
-            None if entity.get() == "null" => None,
-            None => Some(entity.get().to_owned()),
-            text => text,
-        }),
+        entity: parsed.entity.map(|entity| format!("{}:{}", entity.kind, entity.id)),
         count: parsed.count.unwrap_or(1),
         json: data.to_owned(),
         severity: "info".into(),

@@ -435,7 +435,7 @@ async fn the_page_escapes_and_allows_no_script() {
     let mut score = scored(evil, T0, 0.7);
     score["reasons"][0]["text"] = json!(format!("User agent {evil} on product \"><img src=x onerror=1>"));
     let mut opened = alert("a-1", "anomaly.opened", &score, 1, T0);
-    opened["data"]["entity"] = json!(format!("product:{evil}"));
+    opened["data"]["entity"] = json!({"kind": "product", "id": evil});
     put(&running.log, Topic::Alerts, meta(T0, 0, 1), opened.to_string());
     let mut strange = incident("i-1", "incident.opened", T0);
     strange["data"]["metric"] = json!(evil);

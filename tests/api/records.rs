@@ -54,7 +54,7 @@ pub fn event(log: &MemoryLog, native: &Value, scored: &Value) -> u64 {
 
 pub fn alert(alert_id: &str, kind: &str, event: &Value, count: u64, time_ms: i64) -> Value {
     json!({"type": kind, "timestamp": pulse::json::rfc3339(time_ms),
-        "data": {"alert_id": alert_id, "event": event, "count": count, "links": {}, "entity": "customer:c-42"}})
+        "data": {"alert_id": alert_id, "event": event, "count": count, "links": {}, "entity": {"kind": "customer", "id": "c-42"}}})
 }
 
 pub fn incident(incident_id: &str, kind: &str, time_ms: i64) -> Value {
