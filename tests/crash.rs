@@ -3,5 +3,7 @@
 
 #[path = "crash/child.rs"]
 mod child;
+#[path = "crash/late.rs"]
+mod late;
 #[path = "crash/rounds.rs"]
 mod rounds;

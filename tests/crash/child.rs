@@ -1,6 +1,7 @@
 //! The process that is killed: engine and producer on one data folder. It is this test binary, told its role by the
 //! environment; a run without a role is a test of its own.
 
+use crate::late::LateLog;
 use pulse::engine::objects::Objects;
 use pulse::engine::registry::Registry;
 use pulse::engine::{Engine, Options, now_ms};
@@ -17,7 +18,8 @@ use std::time::{Duration, Instant};
 pub const DIR: &str = "PULSE_CRASH_DIR";
 pub const WORKERS: &str = "PULSE_CRASH_WORKERS";
 pub const SEED: &str = "PULSE_CRASH_SEED";
-pub const UNGATED: &str = "PULSE_CRASH_UNGATED";
+/// `late`: outputs reach the log 300 ms late. `ungated`: that, and checkpoints do not wait for them.
+pub const MODE: &str = "PULSE_CRASH_MODE";
 /// Events of a round; every fiftieth is sent twice.
 pub const EVENTS: u64 = 3000;
 
@@ -65,13 +67,14 @@ fn watch(log: Arc<SqliteLog>, dir: &Path) {
 }
 
 /// Runs until all events are through.
-pub fn work(dir: &Path, workers: usize, seed: u64, ungated: bool) {
+pub fn work(dir: &Path, workers: usize, seed: u64, mode: &str) {
     let log = SqliteLog::open(&dir.join("log.db"), 1, pulse::log::Options::default()).unwrap();
     let objects = Objects::folder(&dir.join("objects")).unwrap();
     let registry = Registry::new(objects.clone());
-    let options = Options { workers, checkpoint_every_ms: 60, ungated };
+    let options = Options { workers, checkpoint_every_ms: 60, ungated: mode == "ungated" };
     let fatal = |why: &str| panic!("{why}");
-    let engine = Engine::start(log.clone(), objects, registry, options, fatal).unwrap();
+    let outputs: Arc<dyn EventLog> = if mode.is_empty() { log.clone() } else { LateLog::over(log.clone()) };
+    let engine = Engine::start(outputs, objects, registry, options, fatal).unwrap();
     watch(log.clone(), dir);
     let (lines, raw) = (lines(seed), partition(Topic::Raw, 0));
     let mut at = log.end(raw) as usize;
@@ -108,11 +111,11 @@ fn runs_to_its_end() {
     match of(DIR) {
         Some(dir) => {
             let workers = of(WORKERS).unwrap().parse().unwrap();
-            work(Path::new(&dir), workers, of(SEED).unwrap().parse().unwrap(), of(UNGATED).is_some());
+            work(Path::new(&dir), workers, of(SEED).unwrap().parse().unwrap(), &of(MODE).unwrap());
         }
         None => {
             let dir = tempfile::tempdir().unwrap();
-            work(dir.path(), 2, 1, false);
+            work(dir.path(), 2, 1, "");
             crate::rounds::verify(dir.path()).unwrap();
         }
     }

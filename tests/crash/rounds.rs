@@ -1,6 +1,6 @@
 //! Rounds of kills, and the judge.
 
-use crate::child::{DIR, SEED, UNGATED, WORKERS};
+use crate::child::{DIR, MODE, SEED, WORKERS};
 use pulse::backtest::Backtest;
 use pulse::log::SqliteLog;
 use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Topic, partition};
@@ -27,13 +27,10 @@ fn seed() -> u64 {
     seed.unwrap_or_else(|| pulse::engine::now_ms() as u64)
 }
 
-fn spawn(dir: &Path, workers: u64, seed: u64, ungated: bool) -> Child {
+fn spawn(dir: &Path, workers: u64, seed: u64, mode: &str) -> Child {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child::runs_to_its_end", "--nocapture", "--test-threads=1"]);
-    command.env(DIR, dir).env(WORKERS, workers.to_string()).env(SEED, seed.to_string());
-    if ungated {
-        command.env(UNGATED, "1");
-    }
+    command.env(DIR, dir).env(WORKERS, workers.to_string()).env(SEED, seed.to_string()).env(MODE, mode);
     command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
 }
 
@@ -104,16 +101,18 @@ fn left_is_among(dir: &Path, want: &[&[u8]]) -> Result<(), String> {
 }
 
 /// Kills and restarts until the round is through; kills by number of workers.
-fn round(dir: &Path, random: &mut Random, seed: u64) -> BTreeMap<u64, u64> {
+fn round(dir: &Path, random: &mut Random, seed: u64, mode: &str) -> BTreeMap<u64, u64> {
     let mut kills = BTreeMap::new();
     for turn in 0.. {
         let workers = [1, 2, 4, 3][turn % 4];
-        let mut child = spawn(dir, workers, seed, false);
+        let mut child = spawn(dir, workers, seed, mode);
         if turn as u64 >= KILLS {
             assert!(child.wait().unwrap().success(), "seed {seed}: failed by itself");
             return kills;
         }
-        std::thread::sleep(Duration::from_millis(40 + random.below(260)));
+        // late outputs need longer runs, or nothing ever leaves
+        let least = if mode.is_empty() { 40 } else { 500 };
+        std::thread::sleep(Duration::from_millis(least + random.below(260)));
         if let Some(status) = child.try_wait().unwrap() {
             assert!(status.success(), "seed {seed}: failed by itself");
             return kills;
@@ -133,7 +132,7 @@ fn killed_at_random_the_log_is_that_of_an_unbroken_run() {
     for i in 0..ROUNDS {
         let dir = tempfile::tempdir().unwrap();
         let of_round = seed.wrapping_add(i);
-        for (workers, n) in round(dir.path(), &mut random, of_round) {
+        for (workers, n) in round(dir.path(), &mut random, of_round, "") {
             *kills.entry(workers).or_default() += n;
         }
         match verify(dir.path()) {
@@ -143,4 +142,22 @@ fn killed_at_random_the_log_is_that_of_an_unbroken_run() {
     }
     println!("{ROUNDS} rounds, kills by workers {kills:?}, {scored} scored events, all as in the unbroken run");
     assert!(kills.values().sum::<u64>() >= ROUNDS, "too few kills to mean anything: {kills:?}");
+}
+
+/// Outputs come 300 ms late. A checkpoint that waits for them loses none; one that does not is caught by the same judge.
+#[test]
+fn a_checkpoint_that_overtakes_its_outputs_loses_them() {
+    let seed = seed();
+    println!("PULSE_SEED={seed}");
+    let mut random = Random(seed);
+    let mut judged = |mode: &str, i: u64| {
+        let dir = tempfile::tempdir().unwrap();
+        round(dir.path(), &mut random, seed.wrapping_add(i), mode);
+        verify(dir.path())
+    };
+    if let Err(problem) = judged("late", 0) {
+        panic!("PULSE_SEED={seed}: {problem}");
+    }
+    let caught = (1..=5).find_map(|i| judged("ungated", i).err());
+    assert!(caught.is_some(), "PULSE_SEED={seed}: five rounds without the gate, and nothing was lost");
 }
