@@ -23,7 +23,9 @@ use crate::log::{SqliteLog, retention};
 use crate::persist::Persist;
 use crate::sidecar::{self, KpiTargets};
 use crate::store::Store;
-use crate::telemetry::{Metrics, shared::Shared};
+use crate::telemetry::Metrics;
+use crate::telemetry::latency::INGEST_TO_ALERT;
+use crate::telemetry::shared::{Shared, Stage};
 use pulse_dataflows::control::{Active, Artifacts, Control};
 use pulse_dataflows::ports::{EventLog, Meta, Partition, Records, Request, Topic, partition};
 use pulse_operators::context::DetectConfig;
@@ -172,7 +174,10 @@ impl App {
             true => Access::open(),
             false => Access::with_store(store.clone()).map_err(|e| part("keys")(&e))?,
         };
-        let setup = deliver::Setup::new(settings.webhooks.clone(), store.clone(), log.clone(), metrics.clone());
+        let mut setup = deliver::Setup::new(settings.webhooks.clone(), store.clone(), log.clone(), metrics.clone());
+        let (stages, whole) = (shared.clone(), shared.latency.clone());
+        setup.notify = Some(Arc::new(move |took| stages.observe_stage(Stage::Notify, took)));
+        setup.ingest_to_alert = Some(Arc::new(move |took| whole.record(INGEST_TO_ALERT, took)));
         let deliver = Deliver::start(setup).map_err(|e| part("deliver")(&e))?;
         let mut app = App {
             log,

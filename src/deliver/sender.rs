@@ -171,10 +171,7 @@ async fn attempt(shared: &Arc<Shared>, due: Due, endpoint: Endpoint) -> Option<E
 fn measure(shared: &Shared, due: &Due, reply: &Reply) {
     let (true, Some(written_ms)) = (due.first, reply.written_ms) else { return };
     // Times are whole milliseconds: counted to the end of the millisecond, so that nothing looks faster than it was.
-    let record = |histogram: &super::Stage, ms: i64| {
-        let us = (ms.max(0) as u64 + 1).saturating_mul(1000);
-        histogram.lock().unwrap_or_else(|e| e.into_inner()).saturating_record(us);
-    };
+    let record = |stage: &super::Stage, ms: i64| stage(Duration::from_millis(ms.max(0) as u64 + 1));
     if let Some(notify) = &shared.notify {
         record(notify, written_ms - due.times.scored_ms);
     }

@@ -3,6 +3,8 @@
 use crate::world::*;
 use pulse::deliver::DeliverConfig;
 use pulse::receiver::{Received, ReceiverArgs};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
 
 /// Most requests in any window of `ms`.
 fn busiest(received: &[Received], ms: i64) -> usize {
@@ -69,11 +71,15 @@ async fn the_breaker_spares_a_receiver_that_is_down() {
 #[tokio::test]
 async fn from_the_log_to_the_request_in_milliseconds() {
     let (world, receiver) = (World::new(), receiver().await);
-    let histogram = || std::sync::Arc::new(std::sync::Mutex::new(hdrhistogram::Histogram::new(3).unwrap()));
+    let histogram = || Arc::new(Mutex::new(hdrhistogram::Histogram::new(3).unwrap()));
     let (notify, total) = (histogram(), histogram());
+    let into = |histogram: &Arc<Mutex<hdrhistogram::Histogram<u64>>>| -> pulse::deliver::Stage {
+        let histogram = histogram.clone();
+        Arc::new(move |took: Duration| histogram.lock().unwrap().saturating_record(took.as_micros() as u64))
+    };
     let setup = pulse::deliver::Setup {
-        notify: Some(notify.clone()),
-        ingest_to_alert: Some(total.clone()),
+        notify: Some(into(&notify)),
+        ingest_to_alert: Some(into(&total)),
         ..world.setup(DeliverConfig { rate_per_s: 1_000.0, ..config_to(&receiver.url()) })
     };
     let deliver = pulse::deliver::Deliver::start(setup).unwrap();
