@@ -58,6 +58,15 @@ impl Demo {
         let events = history(&app, &mut shop, tell).map_err(|e| part("log")(&e))?;
         let version = retrain(&*app.log, &app.registry, seed)?;
         tell(Step::Learnt(events, began.elapsed().as_secs_f64(), &version));
+        // a destination that is made now is told of what comes now, not of the history's incidents
+        let behind = Instant::now();
+        let alerts = partition(Topic::Alerts, 0);
+        while behind.elapsed() < LEARN_PATIENCE {
+            if app.deliver.position().map_err(|e| part("deliver")(&e))? >= app.log.end(alerts) {
+                break;
+            }
+            tokio::time::sleep(LOOK).await;
+        }
         let args = ReceiverArgs::default();
         let receiver = Receiver::start(args, false).await.map_err(|e| part("receiver")(&e))?;
         subscribe(&app, &receiver, &key).await?;

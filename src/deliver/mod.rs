@@ -337,6 +337,11 @@ impl Deliver {
         Ok(self.shared.refresh_gauges()?)
     }
 
+    /// The first alert that was not looked at yet: its offset in the topic.
+    pub fn position(&self) -> Result<u64, DeliverError> {
+        Ok(self.shared.store.read(outbox::offset)?)
+    }
+
     /// Stops: no new attempt starts; those under way get their time-out to end. What is left is sent after the next
     /// start.
     pub async fn stop(&self) {
