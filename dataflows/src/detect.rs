@@ -256,14 +256,17 @@ fn blob(job: &Job, blob: Blob) -> Option<Vec<u8>> {
 /// The points of a batch's series and where its partitions are in time.
 fn points(batch: &Boxed) -> Seen {
     let (mut merged, mut of_event, money) = (Preaggregate::default(), Vec::new(), batch.context.money());
+    let mut naming = series::Naming::default();
     for (_, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
         series::points(event, &batch.arena, &money, &mut of_event);
+        naming.take(event.time_ms, &of_event, || batch.arena.get(event.id));
         of_event.drain(..).for_each(|point| merged.add(point));
     }
     Seen {
         clock_ms: batch.clock_ms,
         times: batch.times.clone(),
         points: merged.drain().collect(),
+        members: naming.members(),
         tuning: batch.switched.then(|| batch.context.tuning()),
     }
 }

@@ -81,6 +81,16 @@ pub struct AlertBook {
     suppressed: u64,
 }
 
+/// What an alert's id is made of.
+pub fn alert_hash(source: &str, id: &str) -> u128 {
+    xxh3_128([source, id, "anomaly"].join("\n").as_bytes())
+}
+
+/// The id of the alert that an event would open: made from its cause, so that the same log gives the same ids.
+pub fn alert_id(source: &str, id: &str) -> String {
+    format!("al_{:032x}", alert_hash(source, id))
+}
+
 fn envelope(out: &mut Vec<u8>, kind: &str, time_ms: i64) {
     out.extend_from_slice(b"{\"type\":");
     text(out, kind);
@@ -153,9 +163,8 @@ impl AlertBook {
         {
             out.push(before.resolved(anomaly.time_ms));
         }
-        let id = xxh3_128(format!("{}\n{}\nanomaly", anomaly.source, anomaly.id).as_bytes());
         let open = Open {
-            alert_id: format!("al_{id:032x}"),
+            alert_id: alert_id(&anomaly.source, &anomaly.id),
             opened_ms: anomaly.time_ms,
             count: 1,
             entity: anomaly.entity.clone(),

@@ -1,6 +1,6 @@
 //! From findings to incidents: one for a cause, named after the segment that explains most, within a daily budget.
 //!
-//! Deliberately absent: events' ids (whoever writes the record adds them), delivery, verdicts.
+//! Deliberately absent: events' ids (see [`super::members`]), delivery, verdicts.
 
 use super::MINUTE_MS;
 use super::key::{Metric, Segment};

@@ -128,6 +128,26 @@ impl Rhythm {
         let seen = slots.map_or(0.0, |slot| f64::from(slot.seen));
         LEAN + 60.0 * seen * self.hourly(hour) / self.unit
     }
+    /// Was this hour of the week seen before? Until then nobody knows whether the shop is open.
+    pub fn knows(&self, minute_of_week: i32) -> bool {
+        let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
+        self.week.get(hour).is_some_and(|slot| slot.seen >= 1.0)
+    }
+    /// The least that the hours around have had themselves, without what they lean on: a closed hour has nothing.
+    fn bare(&self, minute_of_week: i32) -> f64 {
+        let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
+        let of = |hour: usize| {
+            let (day, week) = (self.day.get(hour % 24), self.week.get(hour % 168));
+            let seen = day.into_iter().chain(week).filter(|slot| slot.seen >= 1.0);
+            seen.map(|slot| f64::from(slot.rate)).fold(f64::INFINITY, f64::min)
+        };
+        [hour, (hour + 1) % 168, (hour + 167) % 168].into_iter().map(of).fold(f64::INFINITY, f64::min)
+    }
+    /// Least rate that may be missed at a minute of the week: until weekdays are told apart, no more than its hours have had.
+    pub fn floor(&self, minute_of_week: i32) -> f64 {
+        let rate = self.rate(minute_of_week);
+        if self.weekly() { rate } else { rate.min(self.bare(minute_of_week)) }
+    }
     /// Least, middle and greatest rate within half an hour either side: what is unusual must be so against all of them.
     pub fn band(&self, minute_of_week: i32) -> (f64, f64, f64) {
         let (a, b, c) = (self.rate(minute_of_week - 30), self.rate(minute_of_week), self.rate(minute_of_week + 30));
@@ -137,7 +157,8 @@ impl Rhythm {
             return (low, b, high);
         }
         let day = Self::between(minute_of_week, |hour| self.daily(hour));
-        (low.min(day), b, high.max(day))
+        let bare = if self.weekly() { low } else { self.bare(minute_of_week) };
+        (low.min(day).min(bare), b, high.max(day))
     }
 }
 
@@ -156,6 +177,18 @@ mod tests {
             let seen = rhythm.rate(h as i32 * 60 + 30);
             assert!((seen / usual(h) - 1.0).abs() < 0.01, "{h}: {seen}");
         }
+    }
+
+    #[test]
+    fn a_closed_hour_is_not_missed_in_the_first_days() {
+        let mut rhythm = Rhythm::default();
+        // open from 9 to 20, three days long
+        (0..72).for_each(|h| rhythm.learn(h, if (9..20).contains(&(h % 24)) { 2.0 } else { 0.0 }, 0.1, 1.0));
+        let night = 72 * 60 + 3 * 60 + 30;
+        assert!(rhythm.rate(night) > 0.05, "it leans on the mean");
+        assert_eq!((rhythm.floor(night), rhythm.band(night).0), (0.0, 0.0));
+        assert!(rhythm.floor(72 * 60 + 14 * 60) > 1.5 && rhythm.band(72 * 60 + 14 * 60).0 > 1.5);
+        assert!(!rhythm.knows(72 * 60) && rhythm.knows(71 * 60));
     }
 
     #[test]

@@ -91,6 +91,7 @@ struct Hour {
 struct Past {
     seen: f64,
     usual: f64,
+    least: f64,
 }
 
 /// State of a series.
@@ -123,6 +124,11 @@ fn gates(metric: Metric) -> (Option<f64>, Option<f64>) {
         Metric::Refunds => (Some(4.0), None),
         Metric::Views => (Some(10.0), Some(0.7)),
     }
+}
+
+/// Clumps above the usual that are the least for "high": a first customer of a country looks at a dozen pages.
+fn least_excess(metric: Metric) -> f64 {
+    if metric == Metric::Views { 40.0 } else { 8.0 }
 }
 
 impl Series {
@@ -189,6 +195,10 @@ impl Series {
     pub fn mean(&self) -> f64 {
         self.rhythm.mean()
     }
+    /// Was this hour of the week seen before?
+    pub fn knows(&self, week_min: i32) -> bool {
+        self.rhythm.knows(week_min)
+    }
     /// Forgets the last hour (time was skipped), keeps the rhythm.
     pub fn resume(&mut self, minute: i64) {
         self.ring.iter_mut().for_each(|cell| *cell = 0);
@@ -247,7 +257,8 @@ impl Series {
         };
         // night hours have next to no rate of their own: a part of the mean is the least that "high" is measured against
         let yardstick = expected.2.max(0.3 * self.rhythm.mean() * window_min as f64);
-        if high.is_some_and(|gate| seen >= gate * yardstick && (seen - yardstick) / unit >= 8.0) {
+        let excess = (seen - yardstick) / unit;
+        if high.is_some_and(|gate| seen >= gate * yardstick && excess >= least_excess(self.metric)) {
             return found(Side::High, yardstick);
         }
         if low.is_some_and(|gate| seen <= (gate * short).max(0.4) * expected.0 && expected.0 / unit >= 5.0) {
@@ -370,7 +381,8 @@ impl Series {
             return None;
         }
         let usual = self.rhythm.rate(week_min - 30) * f64::from(hour.minutes);
-        self.past.push(Past { seen: hour.sum, usual });
+        let least = self.rhythm.floor(week_min - 30) * f64::from(hour.minutes);
+        self.past.push(Past { seen: hour.sum, usual, least });
         if self.past.len() > 24 {
             self.past.remove(0);
         }
@@ -381,7 +393,7 @@ impl Series {
             };
             let sum = |f: fn(&Past) -> f64| window.iter().fold(0.0, |s, p| s + f(p));
             let usual = sum(|p| p.usual);
-            let expected = (usual, usual, usual);
+            let expected = (sum(|p| p.least), usual, usual);
             let spread = self.spread(week_min - 30, hours as f64, SPREAD_LONG);
             if let Some(f) = self.test(60 * hours as i64, sum(|p| p.seen), expected, spread)
                 && best.is_none_or(|b| f.decades > b.decades)
