@@ -16,7 +16,7 @@ use std::borrow::Cow;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Nothing counts as new while a partition has less history than this.
+/// Nothing counts as new while a partition, or a kind of entity of the event in it, has less history than this.
 const COLD_MS: i64 = 7 * 24 * 3_600_000;
 /// Bytes of a rejected event that are kept.
 const KEPT_BYTES: usize = 2048;
@@ -203,7 +203,11 @@ fn take_event(
             time.max_ms = if first_ms == seen_ms && time.max_ms == 0 { seen_ms } else { time.max_ms.max(seen_ms) };
             time.clock_ms = time.clock_ms.max(time.max_ms);
             event.late = event.time_ms < time.max_ms - context.config().time.allowed_lateness_ms;
-            event.cold_start = time.max_ms - first_ms < COLD_MS;
+            let mut young = time.max_ms - first_ms < COLD_MS;
+            for (first_ms, _) in time.kinds_ms.iter_mut().zip(event.keys).filter(|(_, key)| *key != 0) {
+                young |= time.max_ms - *first_ms.get_or_insert(seen_ms) < COLD_MS;
+            }
+            event.cold_start = young;
             batch.events.push(event);
         }
         Err(reject) => batch.rejected.push(rejected((p, offset), meta, value, reject)),

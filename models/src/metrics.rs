@@ -76,7 +76,17 @@ mod tests {
     fn by_hand(events: &[(u32, bool)]) -> (f64, f64) {
         let of = |wanted: bool| events.iter().filter(move |e| e.1 == wanted).map(|e| e.0);
         let (positives, negatives) = (of(true).count() as f64, of(false).count() as f64);
-        let wins = of(true).flat_map(|p| of(false).map(move |n| if p > n { 1.0 } else if p == n { 0.5 } else { 0.0 }));
+        let wins = of(true).flat_map(|p| {
+            of(false).map(move |n| {
+                if p > n {
+                    1.0
+                } else if p == n {
+                    0.5
+                } else {
+                    0.0
+                }
+            })
+        });
         let auroc = wins.sum::<f64>() / (positives * negatives);
         let mut thresholds: Vec<u32> = events.iter().map(|e| e.0).collect();
         thresholds.sort_unstable();

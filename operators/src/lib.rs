@@ -4,7 +4,7 @@
 //! is kept by key; [`flow`] what the operators of a worker share.
 //! Generic operators, in the order in which a batch meets them: [`source`] opens epochs, [`split`] explodes a batch into
 //! small records, [`keyed`] answers them from state, [`gather`] waits for the answers at home.
-//! What they carry: [`batch`] the events of an epoch, [`dedup`], [`entity`], [`score`], [`threshold`] with [`confirmed`],
+//! What they carry: [`batch`] the events of an epoch, [`dedup`], [`entity`], [`score`] with [`wording`], [`threshold`] with [`confirmed`],
 //! [`decide`], [`alert`], [`report`].
 //!
 //! Deliberately absent: I/O, wall clocks, async. Time comes in with the records, tables and models as values.
@@ -30,3 +30,4 @@ pub mod source;
 pub mod split;
 pub mod state;
 pub mod threshold;
+pub mod wording;

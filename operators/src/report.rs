@@ -47,7 +47,13 @@ impl Reports {
     /// Nothing seen yet.
     pub fn new(tuning: SeriesTuning) -> Result<Reports, SeriesError> {
         let series = SeriesBook::new(tuning.config())?;
-        Ok(Reports { alerts: AlertBook::default(), series, members: Members::default(), tuning, times: BTreeMap::new() })
+        Ok(Reports {
+            alerts: AlertBook::default(),
+            series,
+            members: Members::default(),
+            tuning,
+            times: BTreeMap::new(),
+        })
     }
     /// All of its state.
     pub fn to_bytes(&self) -> Vec<u8> {

@@ -267,13 +267,16 @@ impl Trackers {
                 self.confirmed.remember(Place { hour, group, bin }, &events);
             }
         }
-        // groups that see events share the budget evenly
-        let busy = self.groups.iter().zip(&counts).filter(|(g, c)| g.hours > 0 || c.iter().any(|n| *n > 0)).count();
-        let share = budget / busy.max(1) as f64;
+        // groups that see events share the budget
+        let busy = self.groups.iter().zip(&counts).map(|(g, c)| g.hours > 0 || c.iter().any(|n| *n > 0));
+        let shares: Vec<f64> =
+            busy.zip(GROUPS).map(|(busy, group)| if busy { group.budget_share() } else { 0.0 }).collect();
+        let whole: f64 = shares.iter().sum();
         let (week, week_before) = (week_number(hour), week_number(before));
         // in its first week a shop's volume is learned anew every day
         let anchor = week != week_before || hour.div_euclid(24) != before.div_euclid(24);
-        for (group, counts) in self.groups.iter_mut().zip(&counts) {
+        for ((group, counts), share) in self.groups.iter_mut().zip(&counts).zip(shares) {
+            let share = budget * share / whole.max(f64::MIN_POSITIVE);
             if group.hours > 0 || counts.iter().any(|n| *n > 0) {
                 if anchor && (week != week_before || group.hours < 7 * 24) {
                     group.anchor(share);
@@ -357,3 +360,6 @@ pub fn thresholds<'s>(
     });
     stream
 }
+
+#[cfg(test)]
+mod tests;

@@ -129,7 +129,7 @@ impl Judge {
         if let Some(truth) = &mut self.truth
             && let Some(names) = self.events.get_mut(&p.number).and_then(|events| events.of(p, offset))
         {
-            truth.meet(&names);
+            truth.meet(&names, scored.time_ms());
             card = names.card;
             if let Some(desk) = &mut self.desk {
                 let (time_ms, score, anomaly) = (scored.time_ms(), scored.score(), scored.anomaly());

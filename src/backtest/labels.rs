@@ -219,9 +219,17 @@ impl Truth {
         });
         at as u16
     }
-    /// Meets an event, by all the names that a label may call it.
-    pub fn meet(&mut self, event: &Names) {
-        let found = event.keys().find_map(|key| self.named.get(&key).copied());
+    /// Meets an event, by all the names that a label may call it. A labelled window of failed payments or refunds names those
+    /// in it; one of all else says that something is missing, or too much in all, and names no event.
+    pub fn meet(&mut self, event: &Names, time_ms: i64) {
+        let part = |window: &Window| {
+            let same = |(name, value): (&String, &String)| event.places.iter().any(|p| p.0 == name && p.1 == *value);
+            window.metric == event.metric
+                && (window.from.0..window.to.0).contains(&time_ms)
+                && window.dimensions.iter().all(same)
+        };
+        let in_window = || self.windows.iter().find(|w| !event.metric.is_empty() && part(&w.0)).map(|w| w.1);
+        let found = event.keys().find_map(|key| self.named.get(&key).copied()).or_else(in_window);
         if let Some(known) = found {
             self.events.insert(event.own, known);
             self.ids.insert(key("id", &event.event.0), known);
@@ -247,6 +255,9 @@ pub struct Names {
     pub card: u64,
     /// Id and source, for a label about it.
     pub event: (String, String),
+    /// The series of trouble that it counts in, if any, and where.
+    metric: &'static str,
+    places: Vec<(&'static str, String)>,
 }
 impl Names {
     fn keys(&self) -> impl Iterator<Item = u64> {
@@ -257,11 +268,15 @@ impl Names {
 #[derive(Deserialize)]
 struct Payment {
     id: Option<String>,
+    method: Option<String>,
     card: Option<String>,
 }
 #[derive(Deserialize)]
 struct Event {
     id: Option<String>,
+    #[serde(rename = "type")]
+    kind: Option<String>,
+    country: Option<String>,
     source: Option<String>,
     customer_id: Option<String>,
     device_id: Option<String>,
@@ -276,11 +291,19 @@ pub fn names(json: &[u8]) -> Option<Names> {
     let e: Event = serde_json::from_slice(json).ok()?;
     let (id, source) = (e.id?, e.source.unwrap_or_else(|| "default".into()));
     let own = event_key(&source, &id);
-    let (payment, card) = e.payment.map_or((None, None), |p| (p.id, p.card));
+    let (payment, card, method) = e.payment.map_or((None, None, None), |p| (p.id, p.card, p.method));
+    let metric = match e.kind.as_deref() {
+        Some("payment.failed") => "payments_failed",
+        Some("order.refunded") => "refunds",
+        _ => "",
+    };
+    let given = [("country", e.country), ("payment_method", method), ("source", Some(source.clone()))];
+    let given = given.into_iter().filter(|_| !metric.is_empty());
+    let places = given.filter_map(|(name, value)| Some((name, value?))).collect();
     let of = |what: &str, id: &Option<String>| id.as_ref().map(|id| key(what, id));
     let card = of("card", &card).or(of("customer", &e.customer_id)).or(of("device", &e.device_id));
     let card = card.or(of("session", &e.session_id)).or(of("ip", &e.ip)).unwrap_or(own);
     let alert = key("alert", &pulse_operators::alert::alert_id(&source, &id));
     let others = [Some(key("id", &id)), of("order", &e.order_id), of("payment", &payment), Some(alert)];
-    Some(Names { own, others, card, event: (id, source) })
+    Some(Names { own, others, card, event: (id, source), metric, places })
 }

@@ -185,9 +185,15 @@ impl Report {
         let positive = named.iter().filter(|known| known.positive() == Some(true)).count();
         let windows: Vec<Known> =
             truth.windows.iter().filter(|(window, _)| shows(data, window)).map(|(_, known)| *known).collect();
-        let right = windows.iter().any(|known| known.positive() == Some(true)) || (positive > 0 && 2 * positive >= ids.len());
+        let right =
+            windows.iter().any(|known| known.positive() == Some(true)) || (positive > 0 && 2 * positive >= ids.len());
         self.count(&format!("incident:{}", data["metric"].as_str().unwrap_or_default()), right);
-        windows.into_iter().chain(named).for_each(|known| self.tell(Some(known)));
+        let mut kinds = BTreeSet::new();
+        for known in windows.into_iter().chain(named) {
+            let of = self.kinds.entry(known.kind).or_default();
+            of.told.insert(known.episode);
+            of.notifications += u64::from(kinds.insert(known.kind));
+        }
     }
     fn count(&mut self, cause: &str, right: bool) {
         let told = self.causes.entry(cause.to_owned()).or_default();
@@ -304,14 +310,12 @@ fn shows(incident: &Value, window: &Window) -> bool {
         "payments_failed" => metric == "payments_failed" || (sales.contains(&metric) && incident["direction"] == "low"),
         same => same == metric,
     };
-    let same = |place: &Value| {
-        let of = place["dimensions"].as_object();
-        let of = of.into_iter().flatten().filter_map(|(name, value)| Some((name.as_str(), value.as_str()?)));
-        of.eq(window.dimensions.iter().map(|(name, value)| (name.as_str(), value.as_str())))
+    // another value of the same dimension is another place; another dimension may well show the same
+    let elsewhere = |name: &String, value: &String| {
+        let other = incident["dimensions"][name].as_str();
+        other.is_some_and(|other| other != value)
     };
-    let contributors = incident["contributors"].as_array().map(Vec::as_slice).unwrap_or_default();
-    let whole = incident["dimensions"].as_object().is_none_or(serde_json::Map::is_empty);
-    overlaps && related && (whole || window.dimensions.is_empty() || same(incident) || contributors.iter().any(same))
+    overlaps && related && !window.dimensions.iter().any(|(name, value)| elsewhere(name, value))
 }
 
 /// 95 % interval of the mean of a Poisson count, exact (Garwood 1936).

@@ -74,7 +74,8 @@ impl Desk {
         let share = (self.reviews.random as f64 / rest.len().max(1) as f64).min(1.0);
         rest.sort_by_key(|c| (xxh3_64_with_seed(&c.names.own.to_le_bytes(), SEED), c.names.own));
         rest.truncate(self.reviews.random);
-        let chosen = alerts.into_iter().map(|c| (c, "alert", 1.0)).chain(rest.into_iter().map(|c| (c, "random", share)));
+        let chosen =
+            alerts.into_iter().map(|c| (c, "alert", 1.0)).chain(rest.into_iter().map(|c| (c, "random", share)));
         for (candidate, by, probability) in chosen {
             let known = truth.of(candidate.names.own).map_or(Verdict::FalsePositive, |known| known.verdict);
             let time_ms = (candidate.time_ms + self.reviews.delay_ms).max(now_ms);
@@ -129,7 +130,8 @@ mod tests {
         assert_eq!(desk.looked_up(), 5);
         assert!(drain(&mut desk, 24 * HOUR_MS - 1).is_empty());
         let known = drain(&mut desk, 25 * HOUR_MS);
-        let of = |by: &str| known.iter().filter(|l| l["chosen_by"] == by).map(|l| l["event_id"].clone()).collect::<Vec<_>>();
+        let of =
+            |by: &str| known.iter().filter(|l| l["chosen_by"] == by).map(|l| l["event_id"].clone()).collect::<Vec<_>>();
         assert_eq!(of("alert"), ["e-0", "e-2"]);
         assert_eq!(of("random").len(), 3);
         assert!(known.iter().all(|l| l["verdict"] == "false_positive"), "what no label names is ordinary");

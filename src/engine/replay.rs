@@ -125,7 +125,16 @@ fn start(
     log.subscribe(&[Topic::Epochs], Box::new(move || bell.ring()));
     let guards = run(Arc::new(job), workers)?;
     let ends = vec![0; inputs(partitions).len()];
-    Ok(Replay { log, shared, alarm, tally, guards, entry: Entry { ends, ..Entry::default() }, trimmed: 0, labels: Records::default() })
+    Ok(Replay {
+        log,
+        shared,
+        alarm,
+        tally,
+        guards,
+        entry: Entry { ends, ..Entry::default() },
+        trimmed: 0,
+        labels: Records::default(),
+    })
 }
 
 impl Replay {

@@ -22,6 +22,9 @@ const MAX_STEP_EARLY: f32 = 3.0;
 const STEADY_AFTER: f32 = 3.0;
 /// Events of its coarser hour that a slot leans on.
 const LEAN: f64 = 20.0;
+/// A closed hour has less than this share of the mean; a shop that closes does so for so many hours of a day.
+const CLOSED: f64 = 0.01;
+const CLOSED_HOURS: usize = 6;
 /// Weeks before an hour of the week stands for itself: until then what is unusual must be so against the hour of the day too.
 const OWN_AFTER: f32 = 3.0;
 
@@ -133,6 +136,11 @@ impl Rhythm {
         let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
         self.week.get(hour).is_some_and(|slot| slot.seen >= 1.0)
     }
+    /// Does it have closed hours each day? Then it may have closed days as well.
+    pub fn closes(&self) -> bool {
+        let closed = |slot: &&Slot| slot.seen >= 1.0 && f64::from(slot.rate) < CLOSED * self.mean();
+        self.day.iter().filter(closed).count() >= CLOSED_HOURS
+    }
     /// The least that the hours around have had themselves, without what they lean on: a closed hour has nothing.
     fn bare(&self, minute_of_week: i32) -> f64 {
         let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
@@ -188,7 +196,10 @@ mod tests {
         assert!(rhythm.rate(night) > 0.05, "it leans on the mean");
         assert_eq!((rhythm.floor(night), rhythm.band(night).0), (0.0, 0.0));
         assert!(rhythm.floor(72 * 60 + 14 * 60) > 1.5 && rhythm.band(72 * 60 + 14 * 60).0 > 1.5);
-        assert!(!rhythm.knows(72 * 60) && rhythm.knows(71 * 60));
+        assert!(rhythm.closes() && !rhythm.knows(72 * 60) && rhythm.knows(71 * 60));
+        let mut open = Rhythm::default();
+        (0..72).for_each(|h| open.learn(h, if (9..20).contains(&(h % 24)) { 2.0 } else { 0.1 }, 0.1, 1.0));
+        assert!(!open.closes());
     }
 
     #[test]

@@ -2,7 +2,7 @@
 //!
 //! What is low must be low against the rhythm and against the recent level, and what is high above both: so the end of a
 //! sale is no drop, and its start only news when it is far above anything usual. Windows of 1 to 60 minutes are summed, so
-//! that a sparse shop notices too; of 6 and 24 hours once an hour.
+//! that a sparse shop notices too; of 3, 6 and 24 hours once an hour.
 
 use super::MINUTE_MS;
 use super::key::Metric;
@@ -15,7 +15,7 @@ pub const RING: usize = 128;
 /// Windows in minutes.
 const WINDOWS: [i64; 5] = [1, 5, 15, 30, 60];
 /// Windows in hours.
-const LONG_WINDOWS: [usize; 2] = [6, 24];
+const LONG_WINDOWS: [usize; 3] = [3, 6, 24];
 /// The recent level leaves out the last minutes: an outage must not become its own yardstick.
 const LEVEL_LAG: i64 = 15;
 /// Pseudo-events that hold the recent level at the rhythm's.
@@ -195,9 +195,9 @@ impl Series {
     pub fn mean(&self) -> f64 {
         self.rhythm.mean()
     }
-    /// Was this hour of the week seen before?
-    pub fn knows(&self, week_min: i32) -> bool {
-        self.rhythm.knows(week_min)
+    /// May it be closed at this time, for all that is known?
+    pub fn may_be_closed(&self, week_min: i32) -> bool {
+        self.rhythm.closes() && !self.rhythm.knows(week_min)
     }
     /// Forgets the last hour (time was skipped), keeps the rhythm.
     pub fn resume(&mut self, minute: i64) {
