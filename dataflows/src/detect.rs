@@ -149,7 +149,9 @@ pub fn build(worker: &mut Worker, job: &Arc<Job>) {
             scorer.score(b);
             out.push(count(b));
         });
-        let (seen, batches) = split(scope, batches, "Points", |b: &mut Boxed, out| out.push(points(b)));
+        let mut merged = Preaggregate::default();
+        let (seen, batches) =
+            split(scope, batches, "Points", move |b: &mut Boxed, out| out.push(points(b, &mut merged)));
         decisions(scope, job, progress, &checkpoints, batches, counts, seen);
     });
 }
@@ -254,16 +256,15 @@ fn blob(job: &Job, blob: Blob) -> Option<Vec<u8>> {
 }
 
 /// The points of a batch's series and where its partitions are in time.
-fn points(batch: &Boxed) -> Seen {
-    let (mut merged, mut of_event, money) = (Preaggregate::default(), Vec::new(), batch.context.money());
+fn points(batch: &Boxed, merged: &mut Preaggregate) -> Seen {
+    let money = batch.context.money();
     for (_, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
-        series::points(event, &batch.arena, &money, &mut of_event);
-        of_event.drain(..).for_each(|point| merged.add(point));
+        series::points(event, &batch.arena, &money, merged);
     }
     Seen {
         clock_ms: batch.clock_ms,
         times: batch.times.clone(),
-        points: merged.drain().collect(),
+        points: merged.drain(),
         tuning: batch.switched.then(|| batch.context.tuning()),
     }
 }
@@ -301,9 +302,11 @@ fn decisions<'s>(
     let start = trackers.recent().to_vec();
     let new = thresholds(scope, counts, due(), trackers, blob_keeper(job, Blob::Thresholds));
     let sink = job.clone();
+    let mut room = 0;
     let anomalies = deciding(scope, batches, new, &start, move |batch: Boxed, thresholds, found| {
         let mut parts = BTreeMap::<Partition, Records>::new();
-        decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, &mut parts), found);
+        decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, room, &mut parts), found);
+        room = parts.values().map(Records::bytes).max().unwrap_or(0);
         tally(&sink.tally, &batch, found.len());
         (sink.output)(me, batch.epoch, parts.into_iter().collect());
         progress.finish(batch.epoch);
@@ -320,14 +323,17 @@ fn decisions<'s>(
     });
 }
 
-fn write(done: &Done, batch: &Batch, output: Outputs, parts: &mut BTreeMap<Partition, Records>) {
+/// `room`: bytes that the last batch took; this one is likely to take as many, and growing would copy them.
+fn write(done: &Done, batch: &Batch, output: Outputs, room: usize, parts: &mut BTreeMap<Partition, Records>) {
     let (topic, done) = if output.rejected { (Topic::Rejected, &done.rejected) } else { (Topic::Scored, &done.scored) };
     if done.get(&output.partition).is_some_and(|last| output.offset <= *last) {
         return;
     }
     let cause = Cause { partition: output.partition, offset: output.offset, kind: 0 };
     let meta = Meta { time_ms: batch.clock_ms, cause };
-    parts.entry(partition(topic, output.partition)).or_default().push(meta, output.value);
+    let room = if output.rejected { 0 } else { room };
+    let records = parts.entry(partition(topic, output.partition));
+    records.or_insert_with(|| Records::with_room(batch.events.len(), room)).push(meta, output.value);
 }
 
 fn alerts(epoch: u64, clock_ms: i64, messages: &[Message], records: &mut Records) {
