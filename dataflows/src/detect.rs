@@ -79,6 +79,18 @@ pub struct Done {
     pub rejected: BTreeMap<u16, u64>,
     /// All alerts of epochs up to here are there.
     pub alerts: u64,
+    /// Of the epoch behind it the first so many.
+    pub alerts_more: usize,
+}
+impl Done {
+    /// How many messages of an epoch are there.
+    fn alerts_of(&self, epoch: u64) -> usize {
+        match epoch.saturating_sub(self.alerts) {
+            0 => usize::MAX,
+            1 => self.alerts_more,
+            _ => 0,
+        }
+    }
 }
 
 /// Counters of a process, for telemetry.
@@ -312,9 +324,7 @@ fn decisions<'s>(
     let keep = blob_keeper(job, Blob::Reports);
     report(scope, seen, anomalies, due(), reports, keep, move |epoch, clock_ms, messages| {
         let mut records = Records::default();
-        if epoch > sink.done.alerts {
-            alerts(epoch, clock_ms, &messages, &mut records);
-        }
+        alerts(epoch, clock_ms, &messages, sink.done.alerts_of(epoch), &mut records);
         let parts = if records.is_empty() { vec![] } else { vec![(partition(Topic::Alerts, 0), records)] };
         (sink.output)(peers, epoch, parts);
     });
@@ -330,8 +340,8 @@ fn write(done: &Done, batch: &Batch, output: Outputs, parts: &mut BTreeMap<Parti
     parts.entry(partition(topic, output.partition)).or_default().push(meta, output.value);
 }
 
-fn alerts(epoch: u64, clock_ms: i64, messages: &[Message], records: &mut Records) {
-    for (kind, message) in messages.iter().enumerate() {
+fn alerts(epoch: u64, clock_ms: i64, messages: &[Message], there: usize, records: &mut Records) {
+    for (kind, message) in messages.iter().enumerate().skip(there) {
         let (partition, offset) = message.cause.unwrap_or((BY_TIME, epoch));
         let cause = Cause { partition, offset, kind: kind as u32 };
         records.push(Meta { time_ms: clock_ms, cause }, &message.json);
