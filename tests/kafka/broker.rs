@@ -2,7 +2,7 @@
 
 use pulse::log::KafkaLog;
 use pulse::log::kafka::{KafkaConfig, Options};
-use pulse_dataflows::ports::{Cause, EventLog, Meta, Partition, Records, Request, TOPICS, Topic, partition};
+use pulse_dataflows::ports::{Cause, EventLog, Meta, Partition, Records, Request, Topic};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::client::DefaultClientContext;
 use rdkafka::config::ClientConfig;
@@ -88,9 +88,6 @@ pub fn until(what: &str, mut there: impl FnMut() -> bool) {
         assert!(begun.elapsed().as_secs() < 60, "waited in vain for: {what}");
         std::thread::sleep(Duration::from_millis(2));
     }
-}
-pub fn partitions(log: &dyn EventLog) -> Vec<Partition> {
-    TOPICS.iter().flat_map(|t| (0..log.partitions(*t)).map(|n| partition(*t, n))).collect()
 }
 pub const RAW0: Partition = Partition { topic: Topic::Raw, number: 0 };
 pub const RAW1: Partition = Partition { topic: Topic::Raw, number: 1 };

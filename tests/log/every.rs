@@ -1,6 +1,7 @@
 //! The promises on every embedded log.
 
 use crate::conformance::{self, Opened};
+use crate::whole;
 use pulse::log::{MemoryLog, Options, SqliteLog};
 
 pub fn options() -> Options {
@@ -21,24 +22,24 @@ fn sqlite_from_file() -> Opened {
 }
 
 macro_rules! on_every_log {
-    ($($promise:ident),* $(,)?) => {
-        mod on_memory { $(#[test] fn $promise() { super::conformance::$promise(super::memory); })* }
-        mod on_sqlite { $(#[test] fn $promise() { super::conformance::$promise(super::sqlite); })* }
-        mod on_sqlite_from_file { $(#[test] fn $promise() { super::conformance::$promise(super::sqlite_from_file); })* }
+    ($($of:ident::$promise:ident),* $(,)?) => {
+        mod on_memory { $(#[test] fn $promise() { super::$of::$promise(super::memory); })* }
+        mod on_sqlite { $(#[test] fn $promise() { super::$of::$promise(super::sqlite); })* }
+        mod on_sqlite_from_file { $(#[test] fn $promise() { super::$of::$promise(super::sqlite_from_file); })* }
     };
 }
 on_every_log!(
-    records_come_back_in_order_with_their_meta,
-    a_request_is_whole_over_its_partitions,
-    what_a_request_expects_decides_it_whole,
-    of_many_who_expect_the_same_end_one_wins,
-    a_partition_that_is_not_there_is_refused,
-    readers_are_woken_for_their_topics,
-    the_hook_cuts_inside_the_transaction,
-    an_empty_acknowledgement_reaches_a_hook_that_waits,
-    a_trim_takes_whole_blocks_and_keeps_the_end,
-    retention_stops_at_the_slowest_and_at_the_fence,
-    large_records_and_requests_are_taken,
-    behaves_as_lists_of_records,
-    finds_the_first_offset_at_a_time,
+    conformance::records_come_back_in_order_with_their_meta,
+    conformance::a_request_is_whole_over_its_partitions,
+    conformance::what_a_request_expects_decides_it_whole,
+    whole::of_many_who_expect_the_same_end_one_wins,
+    conformance::a_partition_that_is_not_there_is_refused,
+    conformance::readers_are_woken_for_their_topics,
+    whole::the_hook_cuts_inside_the_transaction,
+    conformance::an_empty_acknowledgement_reaches_a_hook_that_waits,
+    whole::a_trim_takes_whole_blocks_and_keeps_the_end,
+    conformance::retention_stops_at_the_slowest_and_at_the_fence,
+    conformance::large_records_and_requests_are_taken,
+    whole::behaves_as_lists_of_records,
+    conformance::finds_the_first_offset_at_a_time,
 );

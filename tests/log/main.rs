@@ -1,4 +1,4 @@
-//! The log's promises, tested on both logs (`conformance`, `every`), on the file (`sqlite`), and against the faults of a machine:
+//! The log's promises, tested on both logs (`conformance`, `whole`, `every`), on the file (`sqlite`), and against the faults of a machine:
 //! `crash` (kill -9, loss of power, zombies) and `full` (full disk, failing sync) with `child` processes and the
 //! disturbed `disk`.
 
@@ -9,6 +9,7 @@ mod disk;
 mod every;
 mod full;
 mod sqlite;
+mod whole;
 mod workload;
 
 use pulse_dataflows::ports::{Cause, EventLog, Meta, Partition, Records, Request, Topic, partition};
