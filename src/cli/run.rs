@@ -4,6 +4,9 @@ use super::{Code, Failure, Folder, process};
 use crate::app::supervise::{CHILD, supervise};
 use crate::app::{App, AppError, Settings};
 use crate::config::Config;
+use crate::engine::EngineError;
+use crate::engine::restore::RestoreError;
+use pulse_dataflows::ports::LogError;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -58,6 +61,9 @@ impl From<AppError> for Failure {
             AppError::Public(_) => Code::Usage,
             AppError::Config(_) => Code::Config,
             AppError::Folder(..) | AppError::Log(_) | AppError::Store(_) | AppError::Address(..) => Code::Unavailable,
+            // trying again would find the same
+            AppError::Engine(EngineError::Log(LogError::Damaged(_))) => Code::Data,
+            AppError::Engine(EngineError::Restore(RestoreError::Nothing(..) | RestoreError::Schema(..))) => Code::Data,
             AppError::Engine(_) | AppError::Part(..) => Code::Internal,
         };
         Failure::new(code, e)
