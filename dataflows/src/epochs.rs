@@ -6,6 +6,7 @@
 //! Deliberately absent: the log itself and the system's clock; both are handed in.
 
 use crate::ports::{Acker, EventLog, HOLE, Hook, LogError, LogReader, Partition, Topic, partition};
+use crate::quarantine::{Quarantine, Quarantines};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -72,19 +73,21 @@ impl Entry {
     }
 }
 
-/// Reads the entries that count. An empty record is a fence: its offset is the generation from there on, and entries of
-/// another generation behind it are a zombie's.
+/// Reads the entries that count. An empty record is a fence: its offset is the generation from there on, and what another
+/// generation wrote behind it is a zombie's.
 pub struct EpochReader {
     reader: Box<dyn LogReader>,
     partitions: u16,
     next: u64,
     generation: u64,
+    quarantines: Quarantines,
 }
 
 impl EpochReader {
     /// From offset `next`, where `generation` is in force.
     pub fn new(log: &dyn EventLog, next: u64, generation: u64) -> EpochReader {
-        EpochReader { reader: log.reader(), partitions: log.partitions(Topic::Raw), next, generation }
+        let partitions = log.partitions(Topic::Raw);
+        EpochReader { reader: log.reader(), partitions, next, generation, quarantines: Quarantines::default() }
     }
     /// The next entry that counts, if it is there already.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, LogError> {
@@ -94,6 +97,12 @@ impl EpochReader {
             self.next += 1;
             if record.is_empty() {
                 self.generation = if meta.cause.kind == HOLE { self.generation } else { at };
+                continue;
+            }
+            if let Some((generation, quarantine)) = Quarantine::parse(record) {
+                if generation == self.generation {
+                    self.quarantines.add(quarantine);
+                }
                 continue;
             }
             let mut entry =
@@ -109,6 +118,10 @@ impl EpochReader {
     pub fn position(&self) -> u64 {
         self.next
     }
+    /// What was put into quarantine in what was read.
+    pub fn quarantines(&self) -> &Quarantines {
+        &self.quarantines
+    }
     /// The generation in force there.
     pub fn generation(&self) -> u64 {
         self.generation
@@ -121,6 +134,7 @@ pub struct Pace {
     acknowledged: AtomicU64,
     cut: AtomicU64,
     checkpointing: AtomicBool,
+    wanted: AtomicBool,
 }
 impl Pace {
     /// All outputs of epochs up to here are committed.
@@ -134,6 +148,14 @@ impl Pace {
     /// The checkpoint that was asked for is finished, or given up: the next may be asked for.
     pub fn checkpoint_done(&self) {
         self.checkpointing.store(false, Ordering::Release);
+    }
+    /// Ask for a checkpoint as soon as everything is taken up, input or not: before a stop.
+    pub fn want_checkpoint(&self) {
+        self.wanted.store(true, Ordering::Release);
+    }
+    /// None is under way or asked for.
+    pub fn no_checkpoint(&self) -> bool {
+        !self.wanted.load(Ordering::Acquire) && !self.checkpointing.load(Ordering::Acquire)
     }
 }
 
@@ -195,7 +217,7 @@ impl Sequencer {
         let clock_ms = (self.clock_ms)().max(self.last.clock_ms);
         let passed_ms = clock_ms - self.last.clock_ms;
         let idle = pending == 0 && flight == 0 && passed_ms >= IDLE_STEP_MS && self.last.epoch > 0;
-        if pending == 0 && !idle {
+        if pending == 0 && !idle && !(flight == 0 && self.wanted()) {
             return None;
         }
         // the time in which no process ran is nobody's silence
@@ -219,13 +241,18 @@ impl Sequencer {
         Some(entry)
     }
 
+    /// Is a checkpoint asked for that can be begun now?
+    fn wanted(&self) -> bool {
+        self.pace.wanted.load(Ordering::Acquire) && !self.pace.checkpointing.load(Ordering::Acquire)
+    }
+
     fn due(&mut self, clock_ms: i64) -> bool {
         let every = self.cutting.checkpoint_every_ms;
-        let due = every > 0
-            && clock_ms - self.checkpoint_ms >= every
-            && !self.pace.checkpointing.swap(true, Ordering::AcqRel);
+        let time = every > 0 && clock_ms - self.checkpoint_ms >= every;
+        let due = (time || self.wanted()) && !self.pace.checkpointing.swap(true, Ordering::AcqRel);
         if due {
             self.checkpoint_ms = clock_ms;
+            self.pace.wanted.store(false, Ordering::Release); // after the mark that it is under way
         }
         due
     }
@@ -310,6 +337,25 @@ mod tests {
         assert_eq!(entry, of(&[7, 8, 5, 6]));
         entry.widen(4);
         assert_eq!(entry, of(&[7, 8, 0, 0, 5, 6]), "labels and control stay behind the events");
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_asked_for_comes_when_nothing_is_in_flight_and_once() {
+        let clock = Arc::new(AtomicI64::new(10));
+        let mut s = sequencer(&clock);
+        let marks = |entries: Vec<Vec<u8>>| {
+            entries.iter().filter_map(|e| Entry::parse(e)).map(|e| e.checkpoint).collect::<Vec<_>>()
+        };
+        assert_eq!(marks(s.cut(&|_| 1)), [false]);
+        s.pace.want_checkpoint();
+        assert_eq!(marks(s.cut(&|_| 1)), [false; 0], "an epoch is in flight");
+        (0..2).for_each(|acker| s.outputs(acker, 1));
+        assert_eq!(marks(s.cut(&|_| 1)), [true]);
+        assert!(!s.pace.no_checkpoint());
+        (0..2).for_each(|acker| s.outputs(acker, 2));
+        assert_eq!(marks(s.cut(&|_| 1)), [false; 0]);
+        s.pace.checkpoint_done();
+        assert!(s.pace.no_checkpoint());
     }
 
     #[test]

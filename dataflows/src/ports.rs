@@ -115,6 +115,10 @@ pub struct Records {
     data: Vec<u8>,
 }
 impl Records {
+    /// None yet, with room for so many of so many bytes in all.
+    pub fn with_room(records: usize, bytes: usize) -> Records {
+        Records { ends: Vec::with_capacity(records), data: Vec::with_capacity(bytes) }
+    }
     /// One record.
     pub fn of(meta: Meta, value: &[u8]) -> Records {
         let mut records = Records::default();
@@ -123,10 +127,12 @@ impl Records {
     }
     /// Adds a record.
     pub fn push(&mut self, meta: Meta, value: &[u8]) {
-        self.data.extend(meta.time_ms.to_le_bytes());
-        self.data.extend(meta.cause.offset.to_le_bytes());
-        self.data.extend(meta.cause.kind.to_le_bytes());
-        self.data.extend(meta.cause.partition.to_le_bytes());
+        let mut head = [0; META];
+        head[..8].copy_from_slice(&meta.time_ms.to_le_bytes());
+        head[8..16].copy_from_slice(&meta.cause.offset.to_le_bytes());
+        head[16..20].copy_from_slice(&meta.cause.kind.to_le_bytes());
+        head[20..].copy_from_slice(&meta.cause.partition.to_le_bytes());
+        self.data.extend_from_slice(&head);
         self.data.extend_from_slice(value);
         self.ends.push(self.data.len() as u32);
     }

@@ -2,8 +2,9 @@
 //!
 //! Deliberately absent: addresses, keys, delivery.
 
-use super::{AppError, Settings, configure, fatal, part};
+use super::{AppError, Settings, configure, damaged, fatal, part};
 use crate::engine::objects::Objects;
+use crate::engine::poison;
 use crate::engine::registry::Registry;
 use crate::engine::{Engine, Options};
 use crate::log::which;
@@ -40,13 +41,15 @@ impl Core {
         let log = which::open(&settings.data, settings.partitions, &settings.log, settings.brokers.as_ref())?;
         let store = Arc::new(Store::open(&settings.data.join(STORE))?);
         let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        poison::watch(&settings.data);
+        poison::judge(&*log, &objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(objects.clone());
         configure(&*log, &registry, &settings.detect)?;
         let options =
             Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
         let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
         telemetry::engine::register(metrics, engine.tally().clone(), engine.pace().clone(), log.clone());
-        let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone() };
+        let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone(), damaged };
         let persist =
             Persist::start(log.clone(), store.clone(), &persisting, metrics).map_err(|e| part("persist")(&e))?;
         Ok(Core { log, store, registry, engine, persist })

@@ -33,7 +33,13 @@ pub fn supervise(stop: impl Fn() -> bool) -> std::io::Result<i32> {
         }
         pause = if started.elapsed() >= GROWN_UP { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
         eprintln!("pulse: the process ended ({status}); starting again in {pause:?}");
-        std::thread::sleep(pause);
+        let since = Instant::now();
+        while since.elapsed() < pause {
+            if stop() {
+                return Ok(0);
+            }
+            std::thread::sleep(LOOK.min(pause));
+        }
     }
 }
 

@@ -131,11 +131,8 @@ impl Files {
             match p.topic {
                 Topic::Rejected => self.summary.rejected += 1,
                 Topic::Alerts if value.starts_with(b"{\"type\":\"anomaly.opened\"") => self.summary.alerts += 1,
-                // written by serde, whose members are sorted
-                Topic::Alerts => {
-                    let opened = b"\"incident.opened\"";
-                    self.summary.incidents += u64::from(value.windows(opened.len()).any(|w| w == opened));
-                }
+                // written by serde, whose members are sorted: the type is last
+                Topic::Alerts if value.ends_with(b"\"type\":\"incident.opened\"}") => self.summary.incidents += 1,
                 _ => {}
             }
             if meta.cause.kind == FROM_GATEWAY {
@@ -216,7 +213,8 @@ impl Backtest {
         let (mut records, mut clock_ms, mut events) = (Records::default(), i64::MIN, 0u64);
         while let Some(line) = merged.next_line()? {
             if cutter.before(line.time_ms) {
-                replay.epoch(std::mem::take(&mut records), Records::default(), clock_ms, 0).map_err(engine)?;
+                let next = Records::with_room(records.len(), records.bytes());
+                replay.epoch(std::mem::replace(&mut records, next), Records::default(), clock_ms, 0).map_err(engine)?;
                 progress(events);
             }
             clock_ms = clock_ms.max(line.time_ms);

@@ -5,8 +5,10 @@ use crate::app::supervise::{CHILD, supervise};
 use crate::app::{App, AppError, Settings};
 use crate::config::Config;
 use crate::engine::EngineError;
+use crate::engine::restore::RestoreError;
 use crate::log::OpenError;
 use crate::log::which::Brokers;
+use pulse_dataflows::ports::LogError;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -64,7 +66,10 @@ impl From<AppError> for Failure {
             AppError::Public(_) => Code::Usage,
             AppError::Config(_) | AppError::Log(OpenError::Setting { .. }) => Code::Config,
             AppError::Folder(..) | AppError::Log(_) | AppError::Store(_) | AppError::Address(..) => Code::Unavailable,
-            AppError::Engine(EngineError::Gap(_) | EngineError::Restore(_)) => Code::Unavailable,
+            AppError::Engine(EngineError::Gap(_)) => Code::Unavailable,
+            // trying again would find the same
+            AppError::Engine(EngineError::Log(LogError::Damaged(_))) => Code::Data,
+            AppError::Engine(EngineError::Restore(RestoreError::Nothing(..) | RestoreError::Schema(..))) => Code::Data,
             AppError::Engine(_) | AppError::Part(..) => Code::Internal,
         };
         Failure::new(code, e)

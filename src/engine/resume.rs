@@ -6,6 +6,7 @@ use pulse_dataflows::checkpoint::Position;
 use pulse_dataflows::detect::{BY_TIME, Done};
 use pulse_dataflows::epochs::{Entry, EpochReader};
 use pulse_dataflows::ports::{Cause, EventLog, FROM_GATEWAY, HOLE, LogError, LogReader, Topic, partition};
+use pulse_dataflows::quarantine::Quarantines;
 
 /// Where outputs and epochs are.
 pub struct Resume {
@@ -13,6 +14,8 @@ pub struct Resume {
     pub last: Entry,
     /// Outputs that are there.
     pub done: Done,
+    /// What is left out.
+    pub quarantines: Quarantines,
 }
 
 /// Looks at the end of each output partition by itself (a crash may have cut each off elsewhere, in the middle of an epoch
@@ -46,11 +49,16 @@ pub fn resume(log: &dyn EventLog, position: &Position) -> Result<Resume, LogErro
         // its kind is its number among the messages of the epoch, of which the rest may be missing
         (done.alerts, done.alerts_more) = (epoch - 1, cause.kind as usize + 1);
     }
-    Ok(Resume { last, done })
+    Ok(Resume { last, done, quarantines: entries.quarantines().clone() })
 }
 
 /// The cause of the last record that the dataflow wrote.
-fn last_cause(log: &dyn EventLog, reader: &mut dyn LogReader, topic: Topic, p: u16) -> Result<Option<Cause>, LogError> {
+pub fn last_cause(
+    log: &dyn EventLog,
+    reader: &mut dyn LogReader,
+    topic: Topic,
+    p: u16,
+) -> Result<Option<Cause>, LogError> {
     let place = partition(topic, p);
     let (start, mut at) = (log.start(place), log.end(place));
     while at > start {

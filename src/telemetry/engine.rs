@@ -48,6 +48,7 @@ impl Collector for EngineMetrics {
                 "Events decided to be anomalies, before they are grouped into alerts",
                 read(&tally.anomalies),
             ),
+            (names::EVENTS_QUARANTINED, "Events left out because they are in quarantine", read(&tally.quarantined)),
             (names::LOG_COMMITS, "Transactions of the log", stats.commits),
             (names::LOG_SYNCS, "Transactions of the log that were synced", stats.syncs),
             (names::LOG_REFUSED, "Appends refused because queue or disk is full", stats.refused),

@@ -8,6 +8,7 @@ pub const EVENTS_DUPLICATE: &str = "events_duplicate";
 pub const EVENTS_LATE: &str = "events_late";
 pub const EVENTS_SCORED: &str = "events_scored";
 pub const EVENTS_REPEATED: &str = "events_repeated";
+pub const EVENTS_QUARANTINED: &str = "events_quarantined";
 pub const ANOMALIES: &str = "anomalies";
 pub const CARD_NUMBERS_MASKED: &str = "card_numbers_masked";
 pub const STAGE_DURATION: &str = "stage_duration_seconds";

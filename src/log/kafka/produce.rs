@@ -6,7 +6,7 @@
 
 use super::client::{Access, Complaints, Ear};
 use super::record;
-use super::state::{ENTRY, State, Tag};
+use super::state::{ENTRY, NO_FENCE, State, Tag};
 use crate::log::{Fatal, OpenError, now_ms};
 use pulse_dataflows::ports::{Meta, Partition, Request, Topic, partition};
 use rdkafka::client::ClientContext;
@@ -55,9 +55,13 @@ impl ProducerContext for Deliveries {
                 if tag.first {
                     state.set_first(tag.slot, usize::from(tag.part), offset);
                 }
+                let at = state.find(message.topic(), message.partition());
+                if at.is_some() && at == state.layout.find(partition(Topic::Epochs, 0)) {
+                    entry(state, message.offset());
+                }
                 if tag.last {
-                    if let Some(at) = state.find(message.topic(), message.partition()) {
-                        state.places[at].end.fetch_max(offset + 1, AcqRel);
+                    if let Some(place) = at.and_then(|at| state.places.get(at)) {
+                        place.end.fetch_max(offset + 1, AcqRel);
                     }
                     state.part_done(tag.slot);
                 }
@@ -70,8 +74,11 @@ impl ProducerContext for Deliveries {
     }
 }
 
-/// An entry is in. Anywhere but behind the last one: somebody else has written, so this one is a zombie.
+/// A record of `pulse.epochs` is in. Anywhere but behind the last one: somebody else has written, so this one is a zombie.
 fn entry(state: &State, offset: i64) {
+    if state.next_entry.load(Acquire) == NO_FENCE {
+        return;
+    }
     let expected = state.next_entry.fetch_add(1, AcqRel);
     if offset != expected as i64 {
         return state.fail(Fatal::Fenced);

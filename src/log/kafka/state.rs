@@ -81,7 +81,7 @@ pub(super) struct State {
     pub closed: AtomicBool,
     /// Skip what is gone: the operator has accepted the gap.
     pub accept_gap: bool,
-    /// Expected offset of the next entry.
+    /// Expected offset of the next record of `pulse.epochs`, or [`NO_FENCE`].
     pub next_entry: AtomicU64,
     fatal: OnFatal,
     under_way: Mutex<UnderWay>,
@@ -97,6 +97,8 @@ pub(super) struct Tag {
     pub first: bool,
     pub last: bool,
 }
+/// Nothing is expected: the fence is not there yet.
+pub(super) const NO_FENCE: u64 = u64::MAX;
 /// The slot of entries of `pulse.epochs`.
 pub(super) const ENTRY: u32 = 0;
 impl Tag {
@@ -137,7 +139,7 @@ impl State {
             complaints,
             closed: AtomicBool::new(false),
             accept_gap,
-            next_entry: AtomicU64::new(0),
+            next_entry: AtomicU64::new(NO_FENCE),
             fatal,
             under_way: Mutex::new(UnderWay { next: ENTRY + 1, ..UnderWay::default() }),
             bell: Default::default(),
