@@ -5,6 +5,7 @@
 //! Deliberately absent: what an alert is ([`crate::alert`]) and when a series is unusual ([`crate::series`]).
 
 use crate::alert::{AlertBook, Anomaly, Message};
+use crate::cause::working;
 use crate::context::SeriesTuning;
 use crate::flow::{Due, Snapshot};
 use crate::keyed::begin_before;
@@ -73,7 +74,12 @@ impl Reports {
     pub fn take(&mut self, seen: Vec<Seen>, mut anomalies: Vec<Anomaly>) -> Vec<Message> {
         let mut out = Vec::new();
         anomalies.sort_by_key(Anomaly::order);
-        anomalies.iter().for_each(|a| self.alerts.take(a, &mut out));
+        let work = working("Report");
+        for anomaly in &anomalies {
+            work.at(anomaly.order());
+            self.alerts.take(anomaly, &mut out);
+        }
+        drop(work);
         for s in seen {
             if let Some(tuning) = s.tuning {
                 self.tune(tuning);

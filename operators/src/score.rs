@@ -4,6 +4,7 @@
 //! row and its score: live scoring and a later check both go through it. Deliberately absent: thresholds.
 
 use crate::batch::{Batch, Channel, Score};
+use crate::cause::working;
 use crate::entity::answers_of;
 use crate::features::assemble;
 use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
@@ -74,13 +75,16 @@ impl Scorer {
     /// The same for batches of one context.
     fn score_alike(&mut self, batches: &mut [&mut Box<Batch>]) {
         let Some(context) = batches.first().map(|batch| batch.context.clone()) else { return };
+        let work = working("Score");
         for batch in batches.iter_mut() {
             let mut scores = Vec::with_capacity(batch.events.len());
             for slot in 0..batch.events.len() {
+                work.at(batch.events[slot].order());
                 scores.push(batch.is_scored(slot).then(|| self.prepare(batch, slot)));
             }
             batch.scores = scores;
         }
+        drop(work); // the model scores all rows at once
         for group in GROUPS {
             self.gather(batches, group);
             if self.rows.is_empty() {

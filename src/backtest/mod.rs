@@ -9,12 +9,12 @@ use crate::engine::now_ms;
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use crate::engine::replay::{Cutter, Replay, Sink};
-use crate::log::SqliteLog;
+use crate::log::which;
 use input::Merged;
 use pulse_dataflows::checkpoint::Position;
 use pulse_dataflows::control::{Active, Control};
 use pulse_dataflows::detect::Tally;
-use pulse_dataflows::ports::{FROM_GATEWAY, Meta, Partition, Records, Topic};
+use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Meta, Partition, Records, Topic};
 use pulse_operators::context::DetectConfig;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -168,6 +168,17 @@ fn begin(registry: &Registry, config: &DetectConfig, model: Option<&str>) -> Res
 impl Backtest {
     /// Runs it. `progress` is told how many events were read, now and then.
     pub fn run(&self, objects: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary, BacktestError> {
+        let log = self.log.as_deref().map(|dir| which::open_reader(dir, None)).transpose();
+        self.run_over(log.map_err(|e| BacktestError::Engine(e.to_string()))?, objects, progress)
+    }
+
+    /// The same over an opened log.
+    pub fn run_over(
+        &self,
+        log: Option<Arc<dyn EventLog>>,
+        objects: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Summary, BacktestError> {
         let engine = |e: String| BacktestError::Engine(e);
         let objects = Objects::folder(objects).map_err(|e| engine(e.to_string()))?;
         let registry = Registry::new(objects);
@@ -177,10 +188,8 @@ impl Backtest {
             Box::new(move |p, records| files.lock().unwrap_or_else(PoisonError::into_inner).take(p, records))
         };
         let lock = || files.lock().unwrap_or_else(PoisonError::into_inner);
-        let (events, tally) = match &self.log {
-            Some(dir) => {
-                let log = SqliteLog::open_reader(&dir.join("log.db")).map_err(|e| engine(e.to_string()))?;
-                use pulse_dataflows::ports::EventLog;
+        let (events, tally) = match log {
+            Some(log) => {
                 let partitions = log.partitions(Topic::Raw);
                 lock().create(partitions)?;
                 let events = (0..partitions).map(|number| log.end(Partition { topic: Topic::Raw, number })).sum();

@@ -12,6 +12,7 @@ use pulse_dataflows::checkpoint::{Position, State};
 use pulse_dataflows::detect::{Alarm, Done, Job, Tally};
 use pulse_dataflows::epochs::{Entry, EpochReader, IN_FLIGHT, inputs};
 use pulse_dataflows::ports::{Acker, EventLog, LogError, Meta, Partition, Records, Request, Topic, partition};
+use pulse_dataflows::quarantine::Quarantines;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use timely::communication::WorkerGuards;
@@ -103,7 +104,7 @@ fn start(
     log: Arc<dyn EventLog>,
     registry: Arc<Registry>,
     position: Position,
-    known: u64,
+    (known, quarantines): (u64, Quarantines),
     workers: usize,
     sink: Sink,
 ) -> Result<Replay, String> {
@@ -121,6 +122,7 @@ fn start(
         checkpoints: 0,
         known,
         done: Done::default(),
+        quarantines,
         output: Box::new(move |acker, epoch, parts| takes.take(acker, epoch, &parts)),
         pieces: None,
         alarm: alarm.clone(),
@@ -140,7 +142,7 @@ fn start(
 impl Replay {
     /// An empty log of one partition, to be fed.
     pub fn feed(registry: Arc<Registry>, active: Position, workers: usize, sink: Sink) -> Result<Replay, String> {
-        start(MemoryLog::new(1, LOG_BYTES), registry, active, 0, workers, sink)
+        start(MemoryLog::new(1, LOG_BYTES), registry, active, Default::default(), workers, sink)
     }
 
     /// Repeats a recorded log from its beginning to its newest epoch.
@@ -162,7 +164,8 @@ impl Replay {
         while let Some(entry) = entries.next_entry().map_err(|e| e.to_string())? {
             newest = entry.epoch;
         }
-        let replay = start(log, registry, Position::default(), newest, workers, sink)?;
+        let known = (newest, entries.quarantines().clone());
+        let replay = start(log, registry, Position::default(), known, workers, sink)?;
         replay.shared.wait_for(newest);
         replay.finish()
     }
