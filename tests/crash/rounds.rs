@@ -1,8 +1,8 @@
 //! Rounds of kills, and the judge.
 
 use crate::child::{DIR, MODE, SEED, WORKERS};
-use pulse::backtest::Backtest;
 use pulse::audit::audit;
+use pulse::backtest::Backtest;
 use pulse::log::SqliteLog;
 use pulse::persist::Worker;
 use pulse::store::Store;
