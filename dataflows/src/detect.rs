@@ -81,6 +81,18 @@ pub struct Done {
     pub rejected: BTreeMap<u16, u64>,
     /// All alerts of epochs up to here are there.
     pub alerts: u64,
+    /// Of the epoch behind it the first so many.
+    pub alerts_more: usize,
+}
+impl Done {
+    /// How many messages of an epoch are there.
+    fn alerts_of(&self, epoch: u64) -> usize {
+        match epoch.saturating_sub(self.alerts) {
+            0 => usize::MAX,
+            1 => self.alerts_more,
+            _ => 0,
+        }
+    }
 }
 
 /// Counters of a process, for telemetry.
@@ -176,7 +188,9 @@ pub fn build(worker: &mut Worker, job: &Arc<Job>) {
             scorer.score(b);
             out.push(count(b));
         });
-        let (seen, batches) = split(scope, batches, "Points", |b: &mut Boxed, out| out.push(points(b)));
+        let mut merged = Preaggregate::default();
+        let (seen, batches) =
+            split(scope, batches, "Points", move |b: &mut Boxed, out| out.push(points(b, &mut merged)));
         decisions(scope, job, progress, &checkpoints, batches, counts, seen);
     });
 }
@@ -285,18 +299,17 @@ fn blob(job: &Job, blob: Blob) -> Option<Vec<u8>> {
 }
 
 /// The points of a batch's series and where its partitions are in time.
-fn points(batch: &Boxed) -> Seen {
-    let (mut merged, mut of_event, money) = (Preaggregate::default(), Vec::new(), batch.context.money());
+fn points(batch: &Boxed, merged: &mut Preaggregate) -> Seen {
+    let money = batch.context.money();
     let work = working("Points");
     for (_, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
         work.at(event.order());
-        series::points(event, &batch.arena, &money, &mut of_event);
-        of_event.drain(..).for_each(|point| merged.add(point));
+        series::points(event, &batch.arena, &money, merged);
     }
     Seen {
         clock_ms: batch.clock_ms,
         times: batch.times.clone(),
-        points: merged.drain().collect(),
+        points: merged.drain(),
         tuning: batch.switched.then(|| batch.context.tuning()),
     }
 }
@@ -334,9 +347,11 @@ fn decisions<'s>(
     let start = trackers.recent().to_vec();
     let new = thresholds(scope, counts, due(), trackers, blob_keeper(job, Blob::Thresholds));
     let sink = job.clone();
+    let mut room = 0;
     let anomalies = deciding(scope, batches, new, &start, move |batch: Boxed, thresholds, found| {
         let mut parts = BTreeMap::<Partition, Records>::new();
-        decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, &mut parts), found);
+        decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, room, &mut parts), found);
+        room = parts.values().map(Records::bytes).max().unwrap_or(0);
         found.retain(|a| !sink.quarantines.holds(a.partition, a.offset, Extent::Alert));
         tally(&sink.tally, &batch, found.len());
         (sink.output)(me, batch.epoch, parts.into_iter().collect());
@@ -346,26 +361,27 @@ fn decisions<'s>(
     let keep = blob_keeper(job, Blob::Reports);
     report(scope, seen, anomalies, due(), reports, keep, move |epoch, clock_ms, messages| {
         let mut records = Records::default();
-        if epoch > sink.done.alerts {
-            alerts(epoch, clock_ms, &messages, &mut records);
-        }
+        alerts(epoch, clock_ms, &messages, sink.done.alerts_of(epoch), &mut records);
         let parts = if records.is_empty() { vec![] } else { vec![(partition(Topic::Alerts, 0), records)] };
         (sink.output)(peers, epoch, parts);
     });
 }
 
-fn write(done: &Done, batch: &Batch, output: Outputs, parts: &mut BTreeMap<Partition, Records>) {
+/// `room`: bytes that the last batch took; this one is likely to take as many, and growing would copy them.
+fn write(done: &Done, batch: &Batch, output: Outputs, room: usize, parts: &mut BTreeMap<Partition, Records>) {
     let (topic, done) = if output.rejected { (Topic::Rejected, &done.rejected) } else { (Topic::Scored, &done.scored) };
     if done.get(&output.partition).is_some_and(|last| output.offset <= *last) {
         return;
     }
     let cause = Cause { partition: output.partition, offset: output.offset, kind: 0 };
     let meta = Meta { time_ms: batch.clock_ms, cause };
-    parts.entry(partition(topic, output.partition)).or_default().push(meta, output.value);
+    let room = if output.rejected { 0 } else { room };
+    let records = parts.entry(partition(topic, output.partition));
+    records.or_insert_with(|| Records::with_room(batch.events.len(), room)).push(meta, output.value);
 }
 
-fn alerts(epoch: u64, clock_ms: i64, messages: &[Message], records: &mut Records) {
-    for (kind, message) in messages.iter().enumerate() {
+fn alerts(epoch: u64, clock_ms: i64, messages: &[Message], there: usize, records: &mut Records) {
+    for (kind, message) in messages.iter().enumerate().skip(there) {
         let (partition, offset) = message.cause.unwrap_or((BY_TIME, epoch));
         let cause = Cause { partition, offset, kind: kind as u32 };
         records.push(Meta { time_ms: clock_ms, cause }, &message.json);

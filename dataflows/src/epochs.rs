@@ -5,7 +5,7 @@
 //! flight; else when [`BUSY`] events wait and fewer than [`IN_FLIGHT`] are in flight; else when the last is acknowledged.
 //! Deliberately absent: the log itself and the system's clock; both are handed in.
 
-use crate::ports::{Acker, EventLog, Hook, LogError, LogReader, Partition, Topic, partition};
+use crate::ports::{Acker, EventLog, HOLE, Hook, LogError, LogReader, Partition, Topic, partition};
 use crate::quarantine::{Quarantine, Quarantines};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -50,6 +50,13 @@ impl Entry {
         let head = [self.generation, self.epoch, self.clock_ms as u64, self.idle_ms as u64, u64::from(self.checkpoint)];
         head.iter().chain(&self.ends).flat_map(|word| word.to_le_bytes()).collect()
     }
+    /// The same entry for a log that has more partitions by now: new ones stand at their beginning.
+    pub fn widen(&mut self, partitions: u16) {
+        let (have, want) = (self.ends.len(), usize::from(partitions) + 2);
+        if (2..want).contains(&have) {
+            self.ends.splice(have - 2..have - 2, std::iter::repeat_n(0, want - have));
+        }
+    }
     /// `None` when the bytes are no entry.
     pub fn parse(bytes: &[u8]) -> Option<Entry> {
         let (words, rest) = bytes.as_chunks::<8>();
@@ -70,6 +77,7 @@ impl Entry {
 /// generation wrote behind it is a zombie's.
 pub struct EpochReader {
     reader: Box<dyn LogReader>,
+    partitions: u16,
     next: u64,
     generation: u64,
     quarantines: Quarantines,
@@ -78,16 +86,17 @@ pub struct EpochReader {
 impl EpochReader {
     /// From offset `next`, where `generation` is in force.
     pub fn new(log: &dyn EventLog, next: u64, generation: u64) -> EpochReader {
-        EpochReader { reader: log.reader(), next, generation, quarantines: Quarantines::default() }
+        let partitions = log.partitions(Topic::Raw);
+        EpochReader { reader: log.reader(), partitions, next, generation, quarantines: Quarantines::default() }
     }
     /// The next entry that counts, if it is there already.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, LogError> {
         let epochs = partition(Topic::Epochs, 0);
         while let Some(block) = self.reader.block(epochs, self.next)? {
-            let (at, record) = (self.next, block.record(self.next).1);
+            let (at, (meta, record)) = (self.next, block.record(self.next));
             self.next += 1;
             if record.is_empty() {
-                self.generation = at;
+                self.generation = if meta.cause.kind == HOLE { self.generation } else { at };
                 continue;
             }
             if let Some((generation, quarantine)) = Quarantine::parse(record) {
@@ -96,7 +105,9 @@ impl EpochReader {
                 }
                 continue;
             }
-            let entry = Entry::parse(record).ok_or_else(|| LogError::Damaged(format!("entry {at} of pulse.epochs")))?;
+            let mut entry =
+                Entry::parse(record).ok_or_else(|| LogError::Damaged(format!("entry {at} of pulse.epochs")))?;
+            entry.widen(self.partitions);
             if entry.generation == self.generation {
                 return Ok(Some(entry));
             }
@@ -316,6 +327,16 @@ mod tests {
             }
             prop_assert_eq!(last.ends, there);
         }
+    }
+
+    #[test]
+    fn an_entry_grows_with_the_log() {
+        let of = |ends: &[u64]| Entry { ends: ends.to_vec(), ..Entry::default() };
+        let mut entry = of(&[7, 8, 5, 6]);
+        entry.widen(2);
+        assert_eq!(entry, of(&[7, 8, 5, 6]));
+        entry.widen(4);
+        assert_eq!(entry, of(&[7, 8, 0, 0, 5, 6]), "labels and control stay behind the events");
     }
 
     #[test]

@@ -91,14 +91,14 @@ impl Reports {
             self.alerts.advance(watermark_ms, &mut out);
             let config = self.series.config().clone();
             for closed in self.series.advance(watermark_ms) {
-                let value = match closed {
+                let json = match closed {
                     SeriesOutput::Incident(_, incident, _) if self.tuning.is_quiet(incident.started_ms) => continue,
                     SeriesOutput::Closed(minute) => json::closed(&minute, watermark_ms, &config),
                     SeriesOutput::Incident(stage, incident, at_ms) => {
-                        json::incident(stage, &incident, at_ms, &config, &[]).to_string()
+                        json::incident(stage, &incident, at_ms, &config, &[]).to_string().into_bytes()
                     }
                 };
-                out.push(Message { cause: None, json: value.into_bytes() });
+                out.push(Message { cause: None, json });
             }
         }
         out

@@ -7,24 +7,23 @@ use crate::engine::objects::Objects;
 use crate::engine::poison;
 use crate::engine::registry::Registry;
 use crate::engine::{Engine, Options};
-use crate::log::SqliteLog;
+use crate::log::which;
 use crate::persist::{self, Persist};
 use crate::store::Store;
 use crate::telemetry::{self, Metrics};
+use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The store's file in the data folder.
 const STORE: &str = "store.db";
-/// The log's file in the data folder.
-const LOG: &str = "log.db";
 /// How long a dataflow may stand still while something is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The parts, running.
 pub struct Core {
     /// The event log.
-    pub log: Arc<SqliteLog>,
+    pub log: Arc<dyn EventLog>,
     /// The store.
     pub store: Arc<Store>,
     /// Models.
@@ -39,7 +38,7 @@ impl Core {
     /// Starts them on the folder of `settings`, as its only owner.
     pub fn start(settings: &Settings, metrics: &Metrics) -> Result<Core, AppError> {
         std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
-        let log = SqliteLog::open(&settings.data.join(LOG), settings.partitions, settings.log.clone())?;
+        let log = which::open(&settings.data, settings.partitions, &settings.log, settings.brokers.as_ref())?;
         let store = Arc::new(Store::open(&settings.data.join(STORE))?);
         let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
         poison::watch(&settings.data);

@@ -19,7 +19,8 @@ use crate::engine::registry::Registry;
 use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
 use crate::gateway::{Gateway, GatewayConfig};
-use crate::log::{SqliteLog, retention};
+use crate::log::retention;
+use crate::log::which::Brokers;
 use crate::persist::Persist;
 use crate::sidecar::{self, KpiTargets};
 use crate::store::Store;
@@ -69,6 +70,8 @@ pub struct Settings {
     pub detect: DetectConfig,
     /// Bounds of the log.
     pub log: crate::log::Options,
+    /// Brokers that keep the log, in place of a file.
+    pub brokers: Option<Brokers>,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
     /// Destinations.
@@ -92,6 +95,7 @@ impl Settings {
             store_days: 400,
             detect: DetectConfig::default(),
             log: crate::log::Options::default(),
+            brokers: None,
             gateway: GatewayConfig::default(),
             webhooks: DeliverConfig::default(),
             kpi: KpiTargets::default(),
@@ -157,7 +161,7 @@ pub fn damaged(why: &str) {
 /// The whole product in one process.
 pub struct App {
     /// The event log.
-    pub log: Arc<SqliteLog>,
+    pub log: Arc<dyn EventLog>,
     /// The store.
     pub store: Arc<Store>,
     /// Keys.
@@ -347,7 +351,7 @@ fn configure(log: &dyn EventLog, registry: &Registry, wanted: &DetectConfig) -> 
 
 /// What may be forgotten, and who may still need it.
 struct Forgetter {
-    log: Arc<SqliteLog>,
+    log: Arc<dyn EventLog>,
     store: Arc<Store>,
     objects: Objects,
     persist: Arc<Persist>,

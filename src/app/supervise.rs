@@ -16,9 +16,9 @@ const GROWN_UP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Is a process with this end to be started again? Not when it stopped by itself or cannot be helped by trying again:
-/// usage, data, a needed service, configuration.
+/// usage, data, a needed service, configuration, another owner of the log (two that take it from each other have no end).
 fn again(status: ExitStatus) -> bool {
-    !matches!(status.code(), Some(0 | 64 | 65 | 69 | 78))
+    !matches!(status.code(), Some(0 | 64 | 65 | 69 | 75 | 78))
 }
 
 /// Runs this program with the same arguments until it ends by itself or `stop` says so; its exit code.

@@ -7,6 +7,7 @@
 //! Deliberately absent: the network, the store, and scoring.
 
 pub mod checkpointer;
+pub mod gap;
 pub mod manifest;
 pub mod objects;
 pub mod poison;
@@ -43,6 +44,9 @@ pub enum EngineError {
     /// No checkpoint fits.
     #[error(transparent)]
     Restore(#[from] restore::RestoreError),
+    /// The log lacks what is needed.
+    #[error("{0}")]
+    Gap(String),
     /// timely would not start.
     #[error("workers cannot start: {0}")]
     Workers(String),
@@ -97,6 +101,9 @@ impl Engine {
     ) -> Result<Engine, EngineError> {
         let restored = restore::restore(&objects, &*log)?;
         let resume = resume::resume(&*log, &restored.position)?;
+        if let Some(gap) = gap::missing(&*log, &restored.position, &resume.last) {
+            return Err(EngineError::Gap(gap));
+        }
         let (pace, tally, alarm) = (Arc::<Pace>::default(), Arc::<Tally>::default(), Arc::<Alarm>::default());
         let applied = restored.position.entry.epoch;
         let partitions = log.partitions(Topic::Raw);

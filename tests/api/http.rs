@@ -415,7 +415,7 @@ fn alert_resolved(id: &str) -> Value {
 async fn series_models_rejects_and_health_answer() {
     let mut running = Running::start(false).await;
     let points = json!({"type": "series.closed", "timestamp": T0, "data": {"bucket_ms": T0, "amended": false,
-        "points": [{"metric": "orders", "dimensions": {}, "value": 50.0, "expected": [40.0, 60.0], "anomalous": true}]}});
+        "segments": [{"anomalous": ["orders"], "dimensions": {}, "points": {"orders": [50.0, 40.0, 60.0]}}]}});
     put(&running.log, Topic::Alerts, meta(T0, 0, 1), points.to_string());
     running.persist();
     let span = format!("from={}&to={}", T0 - 60_000, T0 + 60_000);
