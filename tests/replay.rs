@@ -12,3 +12,5 @@ mod import;
 mod outage;
 #[path = "replay/switch.rs"]
 mod switch;
+#[path = "replay/time.rs"]
+mod time;

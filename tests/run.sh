@@ -10,4 +10,7 @@ if ! command -v curl >/dev/null; then
     $as_root apt-get install -qy --no-install-recommends curl
 fi
 
+# a real Apache Kafka; the tests start and stop it themselves
+tests/services/kafka.sh install
+
 exec cargo test --workspace --locked "$@"

@@ -2,28 +2,28 @@
 //!
 //! Deliberately absent: addresses, keys, delivery.
 
-use super::{AppError, Settings, configure, fatal, part};
+use super::{AppError, Settings, configure, damaged, fatal, part};
 use crate::engine::objects::Objects;
+use crate::engine::poison;
 use crate::engine::registry::Registry;
 use crate::engine::{Engine, Options};
-use crate::log::SqliteLog;
+use crate::log::which;
 use crate::persist::{self, Persist};
 use crate::store::Store;
 use crate::telemetry::{self, Metrics};
+use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The store's file in the data folder.
 const STORE: &str = "store.db";
-/// The log's file in the data folder.
-const LOG: &str = "log.db";
 /// How long a dataflow may stand still while something is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The parts, running.
 pub struct Core {
     /// The event log.
-    pub log: Arc<SqliteLog>,
+    pub log: Arc<dyn EventLog>,
     /// The store.
     pub store: Arc<Store>,
     /// Models.
@@ -38,16 +38,18 @@ impl Core {
     /// Starts them on the folder of `settings`, as its only owner.
     pub fn start(settings: &Settings, metrics: &Metrics) -> Result<Core, AppError> {
         std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
-        let log = SqliteLog::open(&settings.data.join(LOG), settings.partitions, settings.log.clone())?;
+        let log = which::open(&settings.data, settings.partitions, &settings.log, settings.brokers.as_ref())?;
         let store = Arc::new(Store::open(&settings.data.join(STORE))?);
         let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        poison::watch(&settings.data);
+        poison::judge(&*log, &objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(objects.clone());
         configure(&*log, &registry, &settings.detect)?;
         let options =
             Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
         let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
         telemetry::engine::register(metrics, engine.tally().clone(), engine.pace().clone(), log.clone());
-        let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone() };
+        let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone(), damaged };
         let persist =
             Persist::start(log.clone(), store.clone(), &persisting, metrics).map_err(|e| part("persist")(&e))?;
         Ok(Core { log, store, registry, engine, persist })

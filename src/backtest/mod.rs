@@ -14,13 +14,13 @@ use crate::engine::now_ms;
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use crate::engine::replay::{Cutter, Replay, Sink};
-use crate::log::SqliteLog;
+use crate::log::which;
 use input::Merged;
 use judge::{Evaluation, Judge};
 use pulse_dataflows::checkpoint::Position;
 use pulse_dataflows::control::{Active, Control};
 use pulse_dataflows::detect::Tally;
-use pulse_dataflows::ports::{FROM_GATEWAY, Meta, Partition, Records, Topic};
+use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Meta, Partition, Records, Topic};
 use pulse_operators::context::DetectConfig;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -141,11 +141,8 @@ impl Files {
             match p.topic {
                 Topic::Rejected => self.summary.rejected += 1,
                 Topic::Alerts if value.starts_with(b"{\"type\":\"anomaly.opened\"") => self.summary.alerts += 1,
-                // written by serde, whose members are sorted
-                Topic::Alerts => {
-                    let opened = b"\"incident.opened\"";
-                    self.summary.incidents += u64::from(value.windows(opened.len()).any(|w| w == opened));
-                }
+                // written by serde, whose members are sorted: the type is last
+                Topic::Alerts if value.ends_with(b"\"type\":\"incident.opened\"}") => self.summary.incidents += 1,
                 _ => {}
             }
             if meta.cause.kind == FROM_GATEWAY {
@@ -191,6 +188,29 @@ impl Backtest {
         evaluation: Option<&Evaluation>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Summary, BacktestError> {
+        let log = self.log.as_deref().map(|dir| which::open_reader(dir, None)).transpose();
+        let log = log.map_err(|e| BacktestError::Engine(e.to_string()))?;
+        self.evaluate_over(log, objects, evaluation, progress)
+    }
+
+    /// [`Backtest::run`] over an opened log.
+    pub fn run_over(
+        &self,
+        log: Option<Arc<dyn EventLog>>,
+        objects: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Summary, BacktestError> {
+        self.evaluate_over(log, objects, None, progress)
+    }
+
+    /// [`Backtest::evaluate`] over an opened log.
+    pub fn evaluate_over(
+        &self,
+        log: Option<Arc<dyn EventLog>>,
+        objects: &Path,
+        evaluation: Option<&Evaluation>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Summary, BacktestError> {
         let engine = |e: String| BacktestError::Engine(e);
         let objects = Objects::folder(objects).map_err(|e| engine(e.to_string()))?;
         let registry = Registry::new(objects);
@@ -199,10 +219,8 @@ impl Backtest {
             let files = files.clone();
             Box::new(move |p, records| lock(&files).take(p, records))
         };
-        let (events, tally) = match &self.log {
-            Some(dir) => {
-                let log = SqliteLog::open_reader(&dir.join("log.db")).map_err(|e| engine(e.to_string()))?;
-                use pulse_dataflows::ports::EventLog;
+        let (events, tally) = match log {
+            Some(log) => {
                 let partitions = log.partitions(Topic::Raw);
                 lock(&files).create(partitions)?;
                 lock(&files).judge = evaluation.map(|e| Judge::new(e, Some(&*log))).transpose()?;
@@ -240,7 +258,8 @@ impl Backtest {
         let judged = lock(files).judge.is_some();
         while let Some(line) = merged.next_line()? {
             if cutter.before(line.time_ms) {
-                replay.epoch(std::mem::take(&mut records), Records::default(), clock_ms, 0).map_err(engine)?;
+                let next = Records::with_room(records.len(), records.bytes());
+                replay.epoch(std::mem::replace(&mut records, next), Records::default(), clock_ms, 0).map_err(engine)?;
                 progress(events);
                 // an epoch ends with its hour, and so with its day
                 let day_over = line.time_ms.div_euclid(DAY_MS) > clock_ms.div_euclid(DAY_MS);

@@ -5,6 +5,7 @@ use crate::backtest::judge::Evaluation;
 use crate::backtest::reviews::Reviews;
 use crate::backtest::{Backtest, BacktestError, Scratch};
 use crate::config::Config;
+use crate::log::which;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
@@ -38,7 +39,8 @@ pub struct BacktestArgs {
     /// Events, NDJSON or its zstd; several are merged by time, then file, then line
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "log", conflicts_with = "log")]
     pub input: Vec<PathBuf>,
-    /// Repeat the recorded log of this data folder, its epochs too: the same scores and alerts byte for byte
+    /// Repeat the recorded log of this data folder (of the brokers, if the configuration says so), its epochs too: the same scores
+    /// and alerts byte for byte
     #[arg(long, value_name = "DIR")]
     pub log: Option<PathBuf>,
     /// Verdicts, NDJSON or its zstd; each counts from its `time` on. With --log they only serve the report
@@ -138,7 +140,16 @@ impl BacktestArgs {
         let bar = counter("events");
         let watched = self.labels.is_some() || self.report.is_some();
         let evaluation = watched.then(|| self.evaluation());
-        let summary = backtest.evaluate(&objects, evaluation.as_ref(), &mut |events| bar.set_position(events))?;
+        let evaluation = evaluation.as_ref();
+        let brokers = config.brokers().filter(|_| self.log.is_some());
+        let mut tell = |events| bar.set_position(events);
+        let summary = match brokers {
+            Some(brokers) => {
+                let log = which::open_reader(&objects, Some(&brokers)).map_err(Failure::unavailable)?;
+                backtest.evaluate_over(Some(log), &objects, evaluation, &mut tell)?
+            }
+            None => backtest.evaluate(&objects, evaluation, &mut tell)?,
+        };
         bar.finish_and_clear();
         output::print(json, &summary, || {
             let s = &summary;

@@ -2,13 +2,15 @@
 //!
 //! [`objects`] keeps bundles, tables and checkpoints; [`manifest`] says which objects make a checkpoint, [`restore`] finds
 //! the newest that is whole and fits the log, [`checkpointer`] writes the next; [`resume`] finds what is in the log already;
-//! [`registry`] gives the things that control records name; [`replay`] runs the same dataflow over a recorded log or files.
+//! [`poison`] finds what ended the process again and again; [`registry`] gives the things that control records name; [`replay`] runs the same dataflow over a recorded log or files.
 //!
 //! Deliberately absent: the network, the store, and scoring.
 
 pub mod checkpointer;
+pub mod gap;
 pub mod manifest;
 pub mod objects;
+pub mod poison;
 pub mod registry;
 pub mod replay;
 pub mod restore;
@@ -18,7 +20,7 @@ use crate::engine::checkpointer::Checkpointer;
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use pulse_dataflows::checkpoint::Position;
-use pulse_dataflows::detect::{Alarm, Job, Output, Tally, build};
+use pulse_dataflows::detect::{Alarm, Fatal, Job, Output, Tally, build};
 use pulse_dataflows::epochs::{Cutting, Pace, Sequencer};
 use pulse_dataflows::ports::{EventLog, Request, Topic};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +44,9 @@ pub enum EngineError {
     /// No checkpoint fits.
     #[error(transparent)]
     Restore(#[from] restore::RestoreError),
+    /// The log lacks what is needed.
+    #[error("{0}")]
+    Gap(String),
     /// timely would not start.
     #[error("workers cannot start: {0}")]
     Workers(String),
@@ -81,6 +86,7 @@ pub struct Engine {
     stopping: Arc<AtomicBool>,
     guards: WorkerGuards<()>,
     checkpointer: JoinHandle<Result<(), objects::ObjectError>>,
+    checkpoints: bool,
     ticker: JoinHandle<()>,
 }
 
@@ -91,10 +97,13 @@ impl Engine {
         objects: Objects,
         registry: Arc<Registry>,
         options: Options,
-        fatal: fn(&str),
+        fatal: fn(&Fatal),
     ) -> Result<Engine, EngineError> {
         let restored = restore::restore(&objects, &*log)?;
         let resume = resume::resume(&*log, &restored.position)?;
+        if let Some(gap) = gap::missing(&*log, &restored.position, &resume.last) {
+            return Err(EngineError::Gap(gap));
+        }
         let (pace, tally, alarm) = (Arc::<Pace>::default(), Arc::<Tally>::default(), Arc::<Alarm>::default());
         let applied = restored.position.entry.epoch;
         let partitions = log.partitions(Topic::Raw);
@@ -128,6 +137,7 @@ impl Engine {
             checkpoints: restored.manifest.number,
             known,
             done: resume.done,
+            quarantines: resume.quarantines,
             output: to_log(&log),
             pieces: Some(tx),
             alarm: alarm.clone(),
@@ -140,7 +150,8 @@ impl Engine {
         let ticker = tick(log.clone(), stopping.clone());
         let position = restored.position;
         let alarm = StopOnDrop(alarm);
-        Ok(Engine { alarm, log, pace, tally, position, stopping, guards, checkpointer, ticker })
+        let checkpoints = options.checkpoint_every_ms > 0;
+        Ok(Engine { alarm, log, pace, tally, position, stopping, guards, checkpointer, checkpoints, ticker })
     }
     /// How far sequencer and outputs are.
     pub fn pace(&self) -> &Arc<Pace> {
@@ -162,6 +173,20 @@ impl Engine {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.pace.acknowledged() >= self.pace.newest()
+    }
+    /// Takes a checkpoint of all that was taken up, so that the next start has nothing to replay; whether it is there in
+    /// time. None where none are to be taken.
+    pub fn checkpoint(&self, patience: Duration) -> bool {
+        if !self.checkpoints {
+            return true;
+        }
+        let until = Instant::now() + patience;
+        self.pace.want_checkpoint();
+        while !self.pace.no_checkpoint() && Instant::now() < until {
+            self.log.nudge();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.pace.no_checkpoint()
     }
     /// Ends the workers and the checkpointer. What was not taken up stays in the log.
     pub fn stop(self) -> Result<(), EngineError> {

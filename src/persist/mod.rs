@@ -37,10 +37,12 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 pub struct Options {
     /// Currency of amounts that name none.
     pub currency: String,
+    /// Called when the log cannot be read, now or ever: the product ends its process.
+    pub damaged: fn(&str),
 }
 impl Default for Options {
     fn default() -> Self {
-        Options { currency: "EUR".into() }
+        Options { currency: "EUR".into(), damaged: |_| {} }
     }
 }
 
@@ -202,7 +204,7 @@ impl Persist {
         options: &Options,
         metrics: &Metrics,
     ) -> Result<Persist, PersistError> {
-        let shared = Arc::new(Shared::default());
+        let (shared, damaged) = (Arc::new(Shared::default()), options.damaged);
         let mut worker = Worker::open(log.clone(), store, options, metrics)?;
         *shared.positions.lock().unwrap_or_else(PoisonError::into_inner) = worker.positions();
         let caller = shared.clone();
@@ -210,7 +212,7 @@ impl Persist {
         let own = shared.clone();
         let thread = std::thread::Builder::new()
             .name("persist".into())
-            .spawn(move || run(&mut worker, &own))
+            .spawn(move || run(&mut worker, &own, damaged))
             .map_err(|error| LogError::Unavailable(format!("no thread: {error}")))?;
         Ok(Persist { shared, thread: Some(thread) })
     }
@@ -253,8 +255,8 @@ impl Drop for Persist {
     }
 }
 
-/// The thread: batch after batch until told to stop or fenced.
-fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PersistError> {
+/// The thread: batch after batch until told to stop, fenced, or in front of what cannot be read.
+fn run(worker: &mut Worker, shared: &Shared, damaged: fn(&str)) -> Result<(), PersistError> {
     let mut pause = BACKOFF.0;
     loop {
         let stopping = shared.stop.load(Ordering::Acquire);
@@ -275,6 +277,11 @@ fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PersistError> {
             Err(PersistError::Fenced) => {
                 tracing::error!("another process reads as `{READER}`: persist stops");
                 return Err(PersistError::Fenced);
+            }
+            Err(PersistError::Log(error @ LogError::Damaged(_))) => {
+                tracing::error!(%error, "the log cannot be read: persist stops");
+                damaged(&error.to_string());
+                return Err(error.into());
             }
             Err(error) if stopping => return Err(error),
             Err(error) => {

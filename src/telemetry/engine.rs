@@ -4,13 +4,14 @@
 
 use super::{Metrics, names};
 use crate::engine::now_ms;
-use crate::log::SqliteLog;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use pulse_dataflows::detect::Tally;
 use pulse_dataflows::epochs::Pace;
+use pulse_dataflows::ports::EventLog;
 use std::fmt::Error;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -19,7 +20,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 pub struct EngineMetrics {
     tally: Arc<Tally>,
     pace: Arc<Pace>,
-    log: Arc<SqliteLog>,
+    log: Arc<dyn EventLog>,
 }
 
 impl std::fmt::Debug for EngineMetrics {
@@ -29,7 +30,7 @@ impl std::fmt::Debug for EngineMetrics {
 }
 
 /// Registers the metrics of a running dataflow.
-pub fn register(metrics: &Metrics, tally: Arc<Tally>, pace: Arc<Pace>, log: Arc<SqliteLog>) {
+pub fn register(metrics: &Metrics, tally: Arc<Tally>, pace: Arc<Pace>, log: Arc<dyn EventLog>) {
     let mut registry = metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
     registry.register_collector(Box::new(EngineMetrics { tally, pace, log }));
 }
@@ -37,7 +38,7 @@ pub fn register(metrics: &Metrics, tally: Arc<Tally>, pace: Arc<Pace>, log: Arc<
 impl Collector for EngineMetrics {
     fn encode(&self, mut encoder: DescriptorEncoder) -> Result<(), Error> {
         let read = |n: &AtomicU64| n.load(Ordering::Relaxed);
-        let (tally, stats) = (&self.tally, self.log.stats());
+        let (tally, stats) = (&self.tally, self.log.counters());
         let counters = [
             (names::EVENTS_SCORED, "Events scored", read(&tally.scored)),
             (names::EVENTS_LATE, "Events older than the allowed lateness", read(&tally.late)),
@@ -47,9 +48,15 @@ impl Collector for EngineMetrics {
                 "Events decided to be anomalies, before they are grouped into alerts",
                 read(&tally.anomalies),
             ),
-            (names::LOG_COMMITS, "Transactions of the log", read(&stats.commits)),
-            (names::LOG_SYNCS, "Transactions of the log that were synced", read(&stats.syncs)),
-            (names::LOG_REFUSED, "Appends refused because queue or disk is full", read(&stats.refused)),
+            (names::EVENTS_QUARANTINED, "Events left out because they are in quarantine", read(&tally.quarantined)),
+            (names::LOG_COMMITS, "Transactions of the log", stats.commits),
+            (names::LOG_SYNCS, "Transactions of the log that were synced", stats.syncs),
+            (names::LOG_REFUSED, "Appends refused because queue or disk is full", stats.refused),
+            (
+                names::LOG_RETRIED,
+                "Troubles of the log that were tried again: full disk, brokers that do not answer",
+                stats.retried,
+            ),
             (names::EPOCHS, "Epochs cut since the log was made", self.pace.newest()),
         ];
         for (name, help, value) in counters {
@@ -66,6 +73,15 @@ impl Collector for EngineMetrics {
         for (name, help, value) in gauges {
             let gauge = ConstGauge::new(value);
             gauge.encode(encoder.encode_descriptor(name, help, None, gauge.metric_type())?)?;
+        }
+        let lags = self.log.lags();
+        if !lags.is_empty() {
+            let help = "Records of an input partition that no epoch names yet";
+            let mut family = encoder.encode_descriptor(names::KAFKA_LAG, help, None, MetricType::Gauge)?;
+            for (p, lag) in lags {
+                let labels = [("topic", p.topic.name().to_owned()), ("partition", p.number.to_string())];
+                ConstGauge::new(lag as i64).encode(family.encode_family(&labels)?)?;
+            }
         }
         Ok(())
     }

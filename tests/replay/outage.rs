@@ -21,7 +21,7 @@ fn known_after(seed: u64) -> Option<i64> {
     let mut book = SeriesBook::new(SeriesConfig::default()).unwrap();
     let settings = Settings::new(&DecodeConfig::default(), None).unwrap();
     let money = Money { currency: *b"EUR", exponent: 2 };
-    let (mut json, mut of_event, mut script) = (String::new(), Vec::new(), None);
+    let (mut json, mut merged, mut script) = (String::new(), Preaggregate::default(), None);
     loop {
         if script.is_none() && shop.peek_ms() >= live_ms {
             script = Some(shop.plant_demo(live_ms));
@@ -30,10 +30,8 @@ fn known_after(seed: u64) -> Option<i64> {
         let time_ms = shop.next_event(&mut json).time_ms;
         let mut arena = Arena::default();
         let event = decode::decode(json.as_bytes(), 0, 0, time_ms, &settings, &mut arena).unwrap();
-        points::points(&event, &arena, &money, &mut of_event);
-        let mut merged = Preaggregate::default();
-        of_event.drain(..).for_each(|point| merged.add(point));
-        merged.drain().for_each(|point| book.add(point));
+        points(&event, &arena, &money, &mut merged);
+        merged.drain().into_iter().for_each(|point| book.add(point));
         for out in book.advance(time_ms) {
             let (SeriesOutput::Incident(Stage::Opened, incident, at_ms), Some(script)) = (out, &script) else {
                 continue;

@@ -5,7 +5,9 @@
 //! series know that.
 
 use super::incident::{Incident, Stage};
-use super::key::{Metric, Point, Segment};
+use super::key::{Dimension, Metric, Segment};
+use super::points::metrics;
+use crate::record::{Arena, Event};
 use bitcode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::collections::{BTreeMap, VecDeque};
@@ -53,16 +55,24 @@ pub struct Naming {
     members: Vec<Member>,
 }
 impl Naming {
-    /// An event and its points; `id` is asked for only when it is named.
-    pub fn take<'a>(&mut self, time_ms: i64, points: &[Point], id: impl FnOnce() -> &'a str) {
-        let Some(metric) = points.iter().map(|p| p.metric).find(|m| !m.is_money()) else { return };
+    /// An event that counts in series; a late one counts in none.
+    pub fn take(&mut self, event: &Event, arena: &Arena) {
+        let Some((metric, _)) = metrics(event.event_type).filter(|_| !event.late) else { return };
         let named = self.named.entry(metric as u8).or_default();
         if *named >= most(metric) {
             return;
         }
         *named += 1;
-        let segments = points.iter().filter(|p| p.metric == metric).map(|p| p.segment.clone()).collect();
-        self.members.push(Member { time_ms, id: id().to_owned(), metric, segments });
+        let places = [
+            (Dimension::Country, event.country.as_str()),
+            (Dimension::Method, arena.get(event.payment_method)),
+            (Dimension::Source, arena.get(event.source)),
+        ];
+        let categories = arena.items(event).iter().map(|item| (Dimension::Category, arena.get(item.category)));
+        let places = places.into_iter().chain(categories).filter(|(_, label)| !label.is_empty());
+        let segments = std::iter::once(Segment::total()).chain(places.map(|(d, label)| Segment::new(d, label)));
+        let id = arena.get(event.id).to_owned();
+        self.members.push(Member { time_ms: event.time_ms, id, metric, segments: segments.collect() });
     }
     /// Those that were named.
     pub fn members(self) -> Vec<Member> {
@@ -111,12 +121,23 @@ impl Members {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::record::{DecodeConfig, Settings, decode};
+    use crate::series::MINUTE_MS;
     use crate::series::incident::{Budget, Candidate, Incidents};
     use crate::series::series::Side;
-    use crate::series::{Dimension, MINUTE_MS};
 
-    fn point(metric: Metric, country: &str) -> Point {
-        Point { metric, segment: Segment::new(Dimension::Country, country), bucket_ms: 0, value: 1 }
+    /// Names events of a type at these times, ms.
+    fn naming(times: std::ops::Range<i64>, country: &str, kind: &str) -> Naming {
+        let settings = Settings::new(&DecodeConfig::default(), None).unwrap();
+        let mut naming = Naming::default();
+        for t in times {
+            let json =
+                format!(r#"{{"id":"{country}-{t}","type":"{kind}","time":{t},"source":"web","country":"{country}"}}"#);
+            let mut arena = Arena::default();
+            let event = decode::decode(json.as_bytes(), 0, 0, t, &settings, &mut arena).unwrap();
+            naming.take(&event, &arena);
+        }
+        naming
     }
     fn incident() -> Incident {
         let candidate = Candidate {
@@ -137,17 +158,14 @@ mod tests {
     #[test]
     fn an_incident_names_the_events_of_its_series_and_time() {
         let (mut members, incident) = (Members::default(), incident());
-        let mut epoch = |times: std::ops::Range<i64>, country: &str, metric| {
-            let mut naming = Naming::default();
-            let id = |t: i64| format!("{country}-{t}");
-            times.for_each(|t| naming.take(t * 1000, &[point(metric, country)], || id(t).leak()));
-            members.take(naming.members());
-            members.clone()
-        };
-        epoch(50..70, "AT", Metric::PaymentsFailed);
-        epoch(60..62, "DE", Metric::PaymentsFailed);
-        let mut members = epoch(60..62, "AT", Metric::PaymentsAttempted);
-        let expected: Vec<String> = (60..70).map(|t| format!("AT-{t}")).collect();
+        for (times, country, kind) in [
+            (59_990..60_010, "AT", "payment.failed"),
+            (60_000..60_002, "DE", "payment.failed"),
+            (60_000..60_002, "AT", "payment.attempted"),
+        ] {
+            members.take(naming(times, country, kind).members());
+        }
+        let expected: Vec<String> = (60_000..60_010).map(|t| format!("AT-{t}")).collect();
         assert_eq!(members.ids(Stage::Opened, &incident, 100_000), expected);
         // what was named stays though it is no longer recent
         members.recent.clear();
@@ -160,12 +178,7 @@ mod tests {
     fn no_more_than_fifty() {
         let (mut members, incident) = (Members::default(), incident());
         for epoch in 0..4 {
-            let mut naming = Naming::default();
-            (0..100).for_each(|t| {
-                naming.take(60_000 + epoch * 100 + t, &[point(Metric::PaymentsFailed, "AT")], || {
-                    format!("{epoch}-{t}").leak()
-                })
-            });
+            let naming = naming(60_000 + epoch * 100..60_100 + epoch * 100, "AT", "payment.failed");
             assert_eq!(naming.members.len(), 64, "of an epoch");
             members.take(naming.members());
         }
