@@ -12,7 +12,7 @@ use pulse_dataflows::ports::Topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, Mutex};
@@ -66,10 +66,10 @@ impl Follower {
         }
         let mut list = TopicPartitionList::new();
         for (at, next) in wanted {
-            let Some(p) = self.state.places.get(at).map(|place| place.partition) else { continue };
+            let Some(place) = self.state.places.get(at) else { continue };
+            let p = place.partition;
             self.gathers.insert(at, Gather::at(next));
-            let added =
-                list.add_partition_offset(self.state.name(p.topic), i32::from(p.number), Offset::Offset(next as i64));
+            let added = list.add_partition_offset(self.state.name(p.topic), i32::from(p.number), place.theirs(next));
             if let Err(error) = added {
                 return self.state.fail(Fatal::Failed(format!("{} cannot be followed: {error}", p.topic.name())));
             }
@@ -87,7 +87,7 @@ impl Follower {
                     if let Some(at) = self.state.find(message.topic(), message.partition())
                         && let (Some(gather), Some(place)) = (self.gathers.get_mut(&at), self.state.places.get(at))
                     {
-                        gather.take(place.partition.topic, &message);
+                        gather.take(place, &message);
                         taken += 1;
                     }
                     wait = Duration::ZERO;
@@ -152,7 +152,7 @@ impl Follower {
         let all = offsets::named(&self.state);
         let all: Vec<_> = all
             .into_iter()
-            .filter(|(_, p)| self.state.place(*p).is_some_and(|place| locked(&place.followed).next.is_some()))
+            .filter(|(_, p, _)| self.state.place(*p).is_some_and(|place| locked(&place.followed).next.is_some()))
             .collect();
         let bounds = offsets::ask(&self.consumer, &all, Ask::Start, ASK)
             .and_then(|starts| Ok((starts, offsets::ask(&self.consumer, &all, Ask::End, ASK)?)));
@@ -162,7 +162,7 @@ impl Follower {
                 return tracing::warn!(target: "kafka", %error, "the ends of the topics are not known; trying again");
             }
         };
-        for (((name, p), start), end) in all.iter().zip(starts).zip(ends) {
+        for (((name, p, _), start), end) in all.iter().zip(starts).zip(ends) {
             let Some(place) = self.state.place(*p) else { continue };
             let next = locked(&place.followed).next.unwrap_or(0);
             let (start, end) = (start.unwrap_or(0), end.unwrap_or(0));

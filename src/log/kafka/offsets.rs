@@ -1,12 +1,15 @@
 //! Where partitions begin and end, asked of the brokers for all of them at once.
 
 use super::client::Ear;
-use super::state::State;
+use super::state::{Place, State};
 use pulse_dataflows::ports::Partition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, KafkaResult};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::time::Duration;
+
+/// A partition: name of its topic, and what is added to its offsets.
+pub(super) type Named = (String, Partition, u64);
 
 /// Which offset of a partition.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,7 +23,7 @@ pub(super) enum Ask {
 /// The offsets of `all` in their order; `None` where there is no record of that time.
 pub(super) fn ask(
     consumer: &BaseConsumer<Ear>,
-    all: &[(String, Partition)],
+    all: &[Named],
     what: Ask,
     patience: Duration,
 ) -> KafkaResult<Vec<Option<u64>>> {
@@ -33,16 +36,16 @@ pub(super) fn ask(
         Ask::End => Offset::End,
         Ask::Time(ms) => Offset::Offset(ms.max(0)),
     };
-    for (name, p) in all {
+    for (name, p, _) in all {
         list.add_partition_offset(name, i32::from(p.number), offset)?;
     }
     let found = consumer.offsets_for_times(list, patience)?;
     all.iter()
-        .map(|(name, p)| {
+        .map(|(name, p, base)| {
             let of = found.find_partition(name, i32::from(p.number)).ok_or(KafkaError::NoMessageReceived)?;
             of.error()?;
             match of.offset() {
-                Offset::Offset(at) => Ok(Some(at.max(0) as u64)),
+                Offset::Offset(at) => Ok(Some(at.max(0) as u64 + base)),
                 Offset::End if matches!(what, Ask::Time(_)) => Ok(None),
                 _ => Err(KafkaError::NoMessageReceived),
             }
@@ -51,6 +54,11 @@ pub(super) fn ask(
 }
 
 /// All partitions of a log with the names of their topics.
-pub(super) fn named(state: &State) -> Vec<(String, Partition)> {
-    state.places.iter().map(|p| (state.name(p.partition.topic).to_owned(), p.partition)).collect()
+pub(super) fn named(state: &State) -> Vec<Named> {
+    state.places.iter().map(|place| one(state, place)).collect()
+}
+
+/// One of them.
+pub(super) fn one(state: &State, place: &Place) -> Named {
+    (state.name(place.partition.topic).to_owned(), place.partition, place.base)
 }

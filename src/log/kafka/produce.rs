@@ -12,7 +12,7 @@ use pulse_dataflows::ports::{Meta, Partition, Request, Topic, partition};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, OnceLock};
@@ -51,18 +51,17 @@ impl ProducerContext for Deliveries {
         match result {
             Ok(message) if tag.slot == ENTRY => entry(state, message.offset()),
             Ok(message) => {
-                let offset = message.offset().max(0) as u64;
+                let at = state.find(message.topic(), message.partition());
+                let Some(place) = at.and_then(|at| state.places.get(at)) else { return };
+                let offset = place.ours(message.offset());
                 if tag.first {
                     state.set_first(tag.slot, usize::from(tag.part), offset);
                 }
-                let at = state.find(message.topic(), message.partition());
-                if at.is_some() && at == state.layout.find(partition(Topic::Epochs, 0)) {
+                if place.partition.topic == Topic::Epochs {
                     entry(state, message.offset());
                 }
                 if tag.last {
-                    if let Some(place) = at.and_then(|at| state.places.get(at)) {
-                        place.end.fetch_max(offset + 1, AcqRel);
-                    }
+                    place.end.fetch_max(offset + 1, AcqRel);
                     state.part_done(tag.slot);
                 }
             }
@@ -118,10 +117,21 @@ impl Producer {
     }
     /// Sends one record.
     fn send(&self, state: &State, p: Partition, meta: Meta, value: &[u8], tag: Tag) -> Result<(), KafkaError> {
+        self.send_with(state, p, meta, value, tag, record::headers(p.topic, meta, value))
+    }
+    fn send_with(
+        &self,
+        state: &State,
+        p: Partition,
+        meta: Meta,
+        value: &[u8],
+        tag: Tag,
+        headers: OwnedHeaders,
+    ) -> Result<(), KafkaError> {
         let record = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(state.name(p.topic), tag.pack())
             .partition(i32::from(p.number))
             .timestamp(meta.time_ms.max(0))
-            .headers(record::headers(p.topic, meta, value))
+            .headers(headers)
             .payload(value);
         self.client.send(record).map_err(|(error, _)| error)
     }
@@ -178,15 +188,16 @@ impl Producer {
             }
         }
     }
-    /// Appends one record and waits; its offset. For what comes before the log is open.
-    pub fn append_first(&self, state: &State, p: Partition, patience: Duration) -> Result<u64, String> {
+    /// Appends the fence and waits; its offset.
+    pub fn fence(&self, state: &State, headers: OwnedHeaders, patience: Duration) -> Result<u64, String> {
         let (tx, rx) = std::sync::mpsc::channel();
         let ack = Box::new(move |outcome| {
             let _ = tx.send(outcome); // who asked may have given up
         });
+        let slot = state.enter((1, 0), None, None, &mut Some(ack)).map_err(|e| e.to_string())?;
         let meta = Meta { time_ms: now_ms(), ..Meta::default() };
-        let parts = vec![(p, pulse_dataflows::ports::Records::of(meta, b""))];
-        self.append(state, Request { parts, ack: Some(ack), ..Request::default() });
+        let tag = Tag { slot, part: 0, first: true, last: true };
+        self.send_with(state, partition(Topic::Epochs, 0), meta, b"", tag, headers).map_err(|e| e.to_string())?;
         let outcome = rx.recv_timeout(patience).map_err(|_| "no answer in time".to_owned())?;
         Ok(outcome.map_err(|e| e.to_string())?.first().copied().unwrap_or(0))
     }
@@ -203,5 +214,10 @@ impl Producer {
             let _ = thread.join(); // it cannot fail
         }
         let _ = self.client.flush(Duration::ZERO); // what is left is told by `abandon`
+    }
+}
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.stop.store(true, Release);
     }
 }
