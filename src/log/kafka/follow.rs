@@ -1,6 +1,9 @@
 //! Follows the ends of topics that somebody reads live: one consumer for the whole process, whose records go to the tails in
 //! memory, from which readers take them. Fetches wait at the broker, so a new record is here after half a round trip.
 //!
+//! A fence in `pulse.epochs` behind our own says that somebody else has taken over: what stands in front of it counts, what we
+//! have written behind it counts for no reader, so this is the place to stop.
+//!
 //! Deliberately absent: records from before; readers that are behind fetch for themselves.
 
 use super::blocks::Gather;
@@ -28,12 +31,15 @@ const ASK: Duration = Duration::from_secs(10);
 /// Places that are to be followed, and from where.
 pub(super) type Wanted = Arc<Mutex<Vec<(usize, u64)>>>;
 
-/// Asks for topics to be followed from their ends of now.
+/// Asks for topics to be followed from their ends of now, `pulse.epochs` from our fence.
 pub(super) fn want(state: &State, wanted: &Wanted, topics: &[Topic]) {
     for (at, place) in state.places.iter().enumerate().filter(|(_, place)| topics.contains(&place.partition.topic)) {
         let mut followed = locked(&place.followed);
         if followed.next.is_none() {
-            let next = place.end.load(Acquire);
+            let end = place.end.load(Acquire);
+            // from our fence on: somebody may have replaced us before we looked
+            let fence = state.generation.load(Acquire).saturating_add(1);
+            let next = if place.partition.topic == Topic::Epochs { end.min(fence) } else { end };
             followed.next = Some(next);
             locked(wanted).push((at, next));
         }
@@ -87,6 +93,10 @@ impl Follower {
                     if let Some(at) = self.state.find(message.topic(), message.partition())
                         && let (Some(gather), Some(place)) = (self.gathers.get_mut(&at), self.state.places.get(at))
                     {
+                        let fence = place.partition.topic == Topic::Epochs && message.payload_len() == 0;
+                        if fence && place.ours(message.offset()) > self.state.generation.load(Acquire) {
+                            return self.state.fail(Fatal::Fenced);
+                        }
                         gather.take(place, &message);
                         taken += 1;
                     }

@@ -4,9 +4,9 @@ use super::client::Ear;
 use super::state::{Place, State};
 use pulse_dataflows::ports::Partition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
-use rdkafka::error::{KafkaError, KafkaResult};
+use rdkafka::error::{KafkaError, KafkaResult, RDKafkaErrorCode};
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// A partition: name of its topic, and what is added to its offsets.
 pub(super) type Named = (String, Partition, u64);
@@ -20,8 +20,34 @@ pub(super) enum Ask {
     Time(i64),
 }
 
-/// The offsets of `all` in their order; `None` where there is no record of that time.
+/// Pause before a question is asked again.
+const AGAIN: Duration = Duration::from_millis(50);
+
+/// The offsets of `all` in their order; `None` where there is no record of that time. Asked again while leaders are only being
+/// chosen, as for topics that have just been made.
 pub(super) fn ask(
+    consumer: &BaseConsumer<Ear>,
+    all: &[Named],
+    what: Ask,
+    patience: Duration,
+) -> KafkaResult<Vec<Option<u64>>> {
+    let until = Instant::now() + patience;
+    loop {
+        let answer = ask_once(consumer, all, what, patience);
+        let passing = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code).is_some_and(|code| {
+            use RDKafkaErrorCode::{
+                LeaderNotAvailable, NotLeaderForPartition, RequestTimedOut, UnknownTopicOrPartition,
+            };
+            [LeaderNotAvailable, NotLeaderForPartition, RequestTimedOut, UnknownTopicOrPartition].contains(&code)
+        });
+        if !passing || Instant::now() > until {
+            return answer;
+        }
+        std::thread::sleep(AGAIN);
+    }
+}
+
+fn ask_once(
     consumer: &BaseConsumer<Ear>,
     all: &[Named],
     what: Ask,

@@ -88,7 +88,7 @@ impl KafkaLog {
         })?;
         drop(producer);
         let state = bounded(&access, &consumer, partitions, &known, &options)?;
-        state.next_entry.store(generation + 1, Release);
+        state.generation.store(generation, Release);
         let producer = Arc::new(Producer::start(&access, access.complaints.clone())?);
         producer.attach(&state);
         let (hooked, wanted) = (Hooked::default(), Wanted::default());

@@ -2,11 +2,11 @@
 //!
 //! Records go to the library in the caller's thread, which keeps the order of appends to a partition; the library batches,
 //! retries and keeps that order. Deliveries come on one thread: the first record of a part gives its offset, the last one
-//! says that the part is in. Of `pulse.epochs` every offset is checked. Deliberately absent: giving up.
+//! says that the part is in. Deliberately absent: giving up.
 
 use super::client::{Access, Complaints, Ear};
 use super::record;
-use super::state::{ENTRY, NO_FENCE, State, Tag};
+use super::state::{ENTRY, State, Tag};
 use crate::log::{Fatal, OpenError, now_ms};
 use pulse_dataflows::ports::{Meta, Partition, Request, Topic, partition};
 use rdkafka::client::ClientContext;
@@ -49,16 +49,16 @@ impl ProducerContext for Deliveries {
         let Some(state) = self.state.get() else { return };
         let tag = Tag::unpack(tag);
         match result {
-            Ok(message) if tag.slot == ENTRY => entry(state, message.offset()),
             Ok(message) => {
                 let at = state.find(message.topic(), message.partition());
                 let Some(place) = at.and_then(|at| state.places.get(at)) else { return };
                 let offset = place.ours(message.offset());
+                if tag.slot == ENTRY {
+                    place.end.fetch_max(offset + 1, AcqRel);
+                    return;
+                }
                 if tag.first {
                     state.set_first(tag.slot, usize::from(tag.part), offset);
-                }
-                if place.partition.topic == Topic::Epochs {
-                    entry(state, message.offset());
                 }
                 if tag.last {
                     place.end.fetch_max(offset + 1, AcqRel);
@@ -70,20 +70,6 @@ impl ProducerContext for Deliveries {
             }
             Err((error, _)) => state.refused(tag.slot, &error.to_string()),
         }
-    }
-}
-
-/// A record of `pulse.epochs` is in. Anywhere but behind the last one: somebody else has written, so this one is a zombie.
-fn entry(state: &State, offset: i64) {
-    if state.next_entry.load(Acquire) == NO_FENCE {
-        return;
-    }
-    let expected = state.next_entry.fetch_add(1, AcqRel);
-    if offset != expected as i64 {
-        return state.fail(Fatal::Fenced);
-    }
-    if let Some(place) = state.place(partition(Topic::Epochs, 0)) {
-        place.end.fetch_max(expected + 1, AcqRel);
     }
 }
 

@@ -94,8 +94,8 @@ pub(super) struct State {
     pub closed: AtomicBool,
     /// Skip what is gone: the operator has accepted the gap.
     pub accept_gap: bool,
-    /// Expected offset of the next record of `pulse.epochs`, or [`NO_FENCE`].
-    pub next_entry: AtomicU64,
+    /// Offset of our fence, or [`NO_FENCE`].
+    pub generation: AtomicU64,
     fatal: OnFatal,
     under_way: Mutex<UnderWay>,
     /// The sequencer has something to look at.
@@ -110,7 +110,7 @@ pub(super) struct Tag {
     pub first: bool,
     pub last: bool,
 }
-/// Nothing is expected: the fence is not there yet.
+/// The log is opened to read, or its fence is not there yet.
 pub(super) const NO_FENCE: u64 = u64::MAX;
 /// The slot of entries of `pulse.epochs`.
 pub(super) const ENTRY: u32 = 0;
@@ -153,7 +153,7 @@ impl State {
             complaints,
             closed: AtomicBool::new(false),
             accept_gap,
-            next_entry: AtomicU64::new(NO_FENCE),
+            generation: AtomicU64::new(NO_FENCE),
             fatal,
             under_way: Mutex::new(UnderWay { next: ENTRY + 1, ..UnderWay::default() }),
             bell: Default::default(),
