@@ -4,8 +4,12 @@
 mod backtest;
 #[path = "replay/bootstrap.rs"]
 mod bootstrap;
+#[path = "replay/evaluate.rs"]
+mod evaluate;
 #[path = "replay/import.rs"]
 mod import;
+#[path = "replay/outage.rs"]
+mod outage;
 #[path = "replay/switch.rs"]
 mod switch;
 #[path = "replay/time.rs"]

@@ -8,6 +8,7 @@
 use crate::control::Active;
 use crate::epochs::Entry;
 use pulse_operators::entity::{EntitySection, TABLES};
+use pulse_operators::record::event::SINGLE_KINDS;
 use pulse_operators::series::SampleState;
 use pulse_operators::state::entity::EntityState;
 use pulse_operators::state::groups::{KEY_GROUPS, Section};
@@ -18,7 +19,7 @@ use std::collections::BTreeMap;
 pub use pulse_operators::state::groups::ROTATE;
 
 /// Raised whenever the meaning of any state changes; a checkpoint of another number is refused.
-pub const STATE_SCHEMA: u32 = 1;
+pub const STATE_SCHEMA: u32 = 2;
 
 const IDS: u8 = 250;
 const SAMPLES: u8 = 251;
@@ -33,6 +34,8 @@ pub struct PartitionTime {
     pub max_ms: i64,
     /// The same, moved on while the input is idle.
     pub clock_ms: i64,
+    /// Time of the first event that named an entity of a kind: customer to e-mail.
+    pub kinds_ms: [Option<i64>; SINGLE_KINDS],
 }
 
 /// Where a process is after an epoch: the manifest's heart.

@@ -301,14 +301,17 @@ fn blob(job: &Job, blob: Blob) -> Option<Vec<u8>> {
 fn points(batch: &Boxed, merged: &mut Preaggregate) -> Seen {
     let money = batch.context.money();
     let work = working("Points");
+    let mut naming = series::Naming::default();
     for (_, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
         work.at(event.order());
         series::points(event, &batch.arena, &money, merged);
+        naming.take(event, &batch.arena);
     }
     Seen {
         clock_ms: batch.clock_ms,
         times: batch.times.clone(),
         points: merged.drain(),
+        members: naming.members(),
         tuning: batch.switched.then(|| batch.context.tuning()),
     }
 }

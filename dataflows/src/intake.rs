@@ -10,12 +10,14 @@ use crate::epochs::{Entry, EpochReader};
 use crate::ports::{EventLog, LogError, LogReader, Meta, Topic, partition};
 use crate::quarantine::{Extent, Quarantines};
 use pulse_operators::batch::{Batch, Rejected};
+use pulse_operators::confirmed::{event_key, key_of_alert};
 use pulse_operators::context::Context;
 use pulse_operators::record::{Reject, decode};
+use std::borrow::Cow;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
-/// Nothing counts as new while a partition has less history than this.
+/// Nothing counts as new while a partition, or a kind of entity of the event in it, has less history than this.
 const COLD_MS: i64 = 7 * 24 * 3_600_000;
 /// Bytes of a rejected event that are kept.
 const KEPT_BYTES: usize = 2048;
@@ -100,6 +102,9 @@ impl Intake {
         let home = self.share.worker as u16;
         let mut batch = Batch::new(entry.epoch, entry.clock_ms, home, self.context.clone());
         batch.switched = std::mem::replace(&mut self.switched, false);
+        if home == 0 {
+            self.verdicts(&entry, &mut batch)?;
+        }
         for p in self.share.own() {
             self.events(&entry, p, &mut batch)?;
         }
@@ -132,6 +137,19 @@ impl Intake {
         Ok(())
     }
 
+    /// Verdicts go to the worker that keeps the thresholds. One that cannot be read says nothing.
+    fn verdicts(&mut self, entry: &Entry, batch: &mut Batch) -> Result<(), IntakeError> {
+        let at = usize::from(self.share.partitions);
+        let (from, to) = (self.position.entry.ends[at], entry.ends.get(at).copied().unwrap_or(0));
+        if from >= to {
+            return Ok(());
+        }
+        let end = self.reader.each(partition(Topic::Labels, 0), from, to, &mut |_, _, value| {
+            batch.verdicts.extend(serde_json::from_slice(value).ok().and_then(|label: Label| label.verdict()));
+        })?;
+        if end == to { Ok(()) } else { Err(IntakeError::Lost(entry.epoch)) }
+    }
+
     fn events(&mut self, entry: &Entry, p: u16, batch: &mut Batch) -> Result<(), IntakeError> {
         let at = usize::from(p);
         let (from, to) = (self.position.entry.ends[at], entry.ends.get(at).copied().unwrap_or(0));
@@ -155,6 +173,28 @@ impl Intake {
     }
 }
 
+/// What of a label (contract 2) thresholds look at.
+#[derive(serde::Deserialize)]
+struct Label<'a> {
+    #[serde(borrow)]
+    event_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    source: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    alert_id: Option<Cow<'a, str>>,
+    #[serde(borrow)]
+    verdict: Cow<'a, str>,
+}
+impl Label<'_> {
+    /// Event, and whether it is confirmed to be trouble; any other verdict undoes that.
+    fn verdict(&self) -> Option<(u64, bool)> {
+        let of_event = |id: &Cow<str>| event_key(self.source.as_deref().unwrap_or("default"), id);
+        let of_alert = || self.alert_id.as_deref().and_then(key_of_alert);
+        let key = self.event_id.as_ref().map(of_event).or_else(of_alert)?;
+        Some((key, self.verdict == "true_positive"))
+    }
+}
+
 fn take_event(
     batch: &mut Batch,
     time: &mut PartitionTime,
@@ -170,7 +210,11 @@ fn take_event(
             time.max_ms = if first_ms == seen_ms && time.max_ms == 0 { seen_ms } else { time.max_ms.max(seen_ms) };
             time.clock_ms = time.clock_ms.max(time.max_ms);
             event.late = event.time_ms < time.max_ms - context.config().time.allowed_lateness_ms;
-            event.cold_start = time.max_ms - first_ms < COLD_MS;
+            let mut young = time.max_ms - first_ms < COLD_MS;
+            for (first_ms, _) in time.kinds_ms.iter_mut().zip(event.keys).filter(|(_, key)| *key != 0) {
+                young |= time.max_ms - *first_ms.get_or_insert(seen_ms) < COLD_MS;
+            }
+            event.cold_start = young;
             batch.events.push(event);
         }
         Err(reject) => batch.rejected.push(rejected((p, offset), meta, value, reject)),

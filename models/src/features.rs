@@ -4,7 +4,7 @@
 //! Deliberately absent: how the numbers come about (that is the operators' business).
 
 /// Version of this table; stored with every score. Raised whenever a column changes its meaning.
-pub const FEATURE_SCHEMA: u32 = 1;
+pub const FEATURE_SCHEMA: u32 = 2;
 
 /// Groups of event types; each has scaling, ensemble, calibration and alert budget of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -35,6 +35,11 @@ impl Group {
     /// The name in JSON, metrics and configuration.
     pub fn name(self) -> &'static str {
         ["browse", "cart", "payment", "order", "return", "account", "other"][self as usize]
+    }
+    /// Share of the alert budget where all groups see events; where some do not, theirs goes to the others in proportion.
+    /// Money is at stake in payments and orders; who looks at products does little harm.
+    pub fn budget_share(self) -> f64 {
+        [0.05, 0.10, 0.35, 0.25, 0.10, 0.12, 0.03][self as usize]
     }
 }
 

@@ -5,7 +5,7 @@
 //! [`references`], [`mahalanobis`]; [`calibrate`] turns each raw score into -log10 p; [`ensemble`] averages and calibrates
 //! once more. [`combine`] joins the model's part with those of rules and labels, [`quantile`] keeps the threshold on the
 //! alert budget, [`explain`] names the columns. [`train`] fits all that from rows, [`bundle`] stores it. [`rng`] is the
-//! seeded source of randomness for fitting.
+//! seeded source of randomness for fitting, [`metrics`] says how well a score ranks what was trouble.
 //!
 //! Deliberately absent: I/O, clocks, threads, randomness without a seed. The same input gives the same bits on every CPU:
 //! `libm` for transcendental functions, fixed order of summation, and a row's score never depends on its neighbours.
@@ -20,6 +20,7 @@ pub mod forest;
 pub mod histogram;
 pub mod mahalanobis;
 pub mod matrix;
+pub mod metrics;
 pub mod quantile;
 pub mod references;
 pub mod rng;

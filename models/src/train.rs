@@ -133,9 +133,12 @@ fn fit_group(rows: &[Row], rules: &[Option<f32>], seed: u64, weights: &Weights) 
 /// First thresholds: what the calibrated score promises at each group's share of the budget.
 fn thresholds(rows: &[u64; GROUPS.len()], options: &Options) -> [f64; GROUPS.len()] {
     let days = (options.window_ms.1.saturating_sub(options.window_ms.0)) as f64 / DAY_MS;
-    let active = rows.iter().filter(|r| **r > 0).count().max(1) as f64;
-    rows.map(|rows| {
-        let target = Target { budget_per_day: options.budget_per_day / active, events_per_day: rows as f64 / days };
+    let active = |group: Group| rows.get(group as usize).copied().unwrap_or(0);
+    let whole: f64 = GROUPS.iter().filter(|g| active(**g) > 0).map(|g| g.budget_share()).sum();
+    GROUPS.map(|group| {
+        let rows = active(group);
+        let budget_per_day = options.budget_per_day * group.budget_share() / whole.max(f64::MIN_POSITIVE);
+        let target = Target { budget_per_day, events_per_day: rows as f64 / days };
         match target.rate() {
             Some(rate) if days > 0.0 && rows > 0 => combine::score(combine::log_p(rate)),
             _ => START,

@@ -13,6 +13,9 @@ use xxhash_rust::xxh3::{xxh3_64, xxh3_128};
 pub const WINDOW_MS: i64 = 3_600_000;
 /// An alert pages only while its event is younger (contract 8).
 pub const PAGES_FOR_MS: i64 = 24 * 3_600_000;
+/// Alerts of one cause within the hour that are told one by one; of a storm of more, the rest joins the latest of them: an
+/// attack from a hundred devices must not use up the day's notifications.
+pub const MAX_OF_CAUSE: usize = 5;
 /// Open alerts kept; the oldest is resolved early beyond that.
 pub const MAX_OPEN: usize = 10_000;
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -81,6 +84,16 @@ pub struct AlertBook {
     suppressed: u64,
 }
 
+/// What an alert's id is made of.
+pub fn alert_hash(source: &str, id: &str) -> u128 {
+    xxh3_128([source, id, "anomaly"].join("\n").as_bytes())
+}
+
+/// The id of the alert that an event would open: made from its cause, so that the same log gives the same ids.
+pub fn alert_id(source: &str, id: &str) -> String {
+    format!("al_{:032x}", alert_hash(source, id))
+}
+
 fn envelope(out: &mut Vec<u8>, kind: &str, time_ms: i64) {
     out.extend_from_slice(b"{\"type\":");
     text(out, kind);
@@ -128,12 +141,25 @@ impl Open {
 }
 
 impl AlertBook {
+    /// The alert that an anomaly belongs to: that of its entity and cause, or in a storm the latest of its cause.
+    fn key(&self, anomaly: &Anomaly) -> u64 {
+        let own = xxh3_64([anomaly.entity.0.as_str(), &anomaly.entity.1, &anomaly.cause].join("\n").as_bytes());
+        if self.open.contains_key(&own) {
+            return own;
+        }
+        let lasts = |open: &Open| open.cause == anomaly.cause && anomaly.time_ms - open.opened_ms < WINDOW_MS;
+        let mut storm: Vec<(i64, u64)> =
+            self.open.iter().filter(|o| lasts(o.1)).map(|(k, o)| (o.opened_ms, *k)).collect();
+        storm.sort_unstable();
+        storm.last().filter(|_| storm.len() >= MAX_OF_CAUSE).map_or(own, |(_, key)| *key)
+    }
+
     /// Takes one anomaly in; what is to be said.
     pub fn take(&mut self, anomaly: &Anomaly, out: &mut Vec<Message>) {
         if anomaly.quiet {
             return;
         }
-        let key = xxh3_64(format!("{}\n{}\n{}", anomaly.entity.0, anomaly.entity.1, anomaly.cause).as_bytes());
+        let key = self.key(anomaly);
         if let Some(open) = self.open.get_mut(&key)
             && anomaly.time_ms - open.opened_ms < WINDOW_MS
         {
@@ -153,9 +179,8 @@ impl AlertBook {
         {
             out.push(before.resolved(anomaly.time_ms));
         }
-        let id = xxh3_128(format!("{}\n{}\nanomaly", anomaly.source, anomaly.id).as_bytes());
         let open = Open {
-            alert_id: format!("al_{id:032x}"),
+            alert_id: alert_id(&anomaly.source, &anomaly.id),
             opened_ms: anomaly.time_ms,
             count: 1,
             entity: anomaly.entity.clone(),
@@ -232,6 +257,19 @@ mod tests {
         out.clear();
         book.advance(WINDOW_MS, &mut out);
         assert_eq!((types(&out), book.open()), (vec!["anomaly.resolved".to_owned()], 0));
+    }
+
+    #[test]
+    fn a_storm_is_a_few_alerts() {
+        let (mut book, mut out) = (AlertBook::default(), vec![]);
+        let device = |i: u64| ("device".to_owned(), i.to_string());
+        (0..1000).for_each(|i| book.take(&Anomaly { entity: device(i), ..anomaly(i, i as i64) }, &mut out));
+        assert_eq!(types(&out).iter().filter(|t| *t == "anomaly.opened").count(), MAX_OF_CAUSE);
+        // another cause is another matter, and the next hour is news again
+        book.take(&Anomaly { cause: "new_device".into(), ..anomaly(2000, 1000) }, &mut out);
+        book.advance(WINDOW_MS + 2000, &mut out);
+        book.take(&Anomaly { entity: device(5000), ..anomaly(5000, WINDOW_MS + 3000) }, &mut out);
+        assert_eq!(types(&out).iter().filter(|t| *t == "anomaly.opened").count(), MAX_OF_CAUSE + 2);
     }
 
     #[test]

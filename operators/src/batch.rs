@@ -87,6 +87,8 @@ pub struct Batch {
     pub rejected: Vec<Rejected>,
     /// Event time of this worker's partitions after the epoch: partition, ms.
     pub times: Vec<(u16, i64)>,
+    /// Verdicts of the epoch, on one worker: event ([`crate::confirmed::event_key`]), and whether it is confirmed trouble.
+    pub verdicts: Vec<(u64, bool)>,
     /// By event: it came before.
     pub duplicate: Vec<bool>,
     /// By event: its first place in `answers`; one more at the end.
@@ -112,6 +114,7 @@ impl Batch {
             events: Vec::new(),
             rejected: Vec::new(),
             times: Vec::new(),
+            verdicts: Vec::new(),
             duplicate: Vec::new(),
             places: Vec::new(),
             answers: Vec::new(),

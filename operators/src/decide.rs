@@ -69,7 +69,7 @@ pub fn kind_name(kind: EntityKind) -> &'static str {
 }
 
 /// Whom an anomaly is about: the entity of the strongest rule, else the one its first reason names, else the customer.
-fn subject(batch: &Batch, event: &Event, score: &Score) -> (String, String) {
+pub fn subject(batch: &Batch, event: &Event, score: &Score) -> (String, String) {
     let single = [
         EntityKind::Customer,
         EntityKind::Session,

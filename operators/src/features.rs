@@ -15,15 +15,18 @@ pub const PRIOR_DEVIATION: f32 = 1.0;
 /// Smallest deviation that is believed: entities that always pay the same are not infinitely surprising at 10 % more.
 pub const LEAST_DEVIATION: f32 = 0.1;
 
-/// How far `value` is from an entity's own values: (asinh(value) - mean) / deviation, both shrunk. With n amounts the
-/// variance is the mean of own and prior variance, weighed n : [`PRIOR_STRENGTH`], and the whole is multiplied by
+/// The same for the price of a product: list prices hardly vary, and a sale is no error.
+pub const LEAST_PRICE_DEVIATION: f32 = 0.2;
+
+/// How far `value` is from an entity's own values: (asinh(value) - mean) / deviation, both shrunk. `least` is the smallest
+/// deviation that is believed. With n amounts the variance is the mean of own and prior variance, weighed n : [`PRIOR_STRENGTH`], and the whole is multiplied by
 /// n / (n + [`PRIOR_STRENGTH`]), so that one earlier amount says little. `NAN` without value or earlier amounts.
-pub fn against_own(value: f64, answer: &Answer) -> f32 {
+pub fn against_own(value: f64, answer: &Answer, least: f32) -> f32 {
     if answer.amounts == 0 || value.is_nan() {
         return f32::NAN;
     }
     let n = answer.amounts.min(1000) as f32;
-    let own = answer.deviation.max(LEAST_DEVIATION);
+    let own = answer.deviation.max(least);
     let total = n + PRIOR_STRENGTH;
     let variance = (n * own * own + PRIOR_STRENGTH * PRIOR_DEVIATION * PRIOR_DEVIATION) / total;
     (libm::asinh(value) as f32 - answer.mean) / variance.sqrt() * (n / total)
@@ -57,6 +60,9 @@ pub fn assemble(event: &Event, arena: &Arena, answers: &Answers, settings: &Sett
     own_fields(event, arena, settings, &mut row);
     entities(event, answers, &mut row);
     across(event, arena, answers, &mut row);
+    for column in beside_the_point(event.event_type.group()) {
+        row[*column] = f32::NAN;
+    }
     for (slot, signal) in row.iter_mut().skip(BASE_FEATURES).zip(&event.signals) {
         *slot = *signal;
     }
@@ -66,6 +72,65 @@ pub fn assemble(event: &Event, arena: &Arena, answers: &Answers, settings: &Sett
         }
     }
     row
+}
+
+/// Columns that say nothing about events of a group: a customer with many refunds who looks at a product is no news.
+fn beside_the_point(group: Group) -> &'static [usize] {
+    match group {
+        Group::Browse => &[
+            HOUR,
+            COUNTRY_MISMATCH,
+            CUSTOMER_NEW_PAIRS,
+            DEVICE_CARDS,
+            DEVICE_CUSTOMERS,
+            IP_CARDS,
+            FAILURES_1H,
+            REFUNDS_30D,
+            COUPONS_1D,
+            CUSTOMER_30D,
+        ],
+        Group::Cart => &[HOUR, COUNTRY_MISMATCH, CUSTOMER_NEW_PAIRS, DEVICE_CARDS, IP_CARDS, FAILURES_1H, REFUNDS_30D],
+        Group::Payment | Group::Order => &[REFUNDS_30D],
+        Group::Return => &[
+            HOUR,
+            CUSTOMER_10M,
+            CUSTOMER_1D,
+            CUSTOMER_30D,
+            CUSTOMER_GAP,
+            CUSTOMER_NEW_PAIRS,
+            SESSION_10M,
+            SESSION_GAP,
+            DEVICE_10M,
+            DEVICE_1D,
+            DEVICE_CARDS,
+            DEVICE_CUSTOMERS,
+            CARD_10M,
+            CARD_1D,
+            IP_10M,
+            IP_1D,
+            IP_CARDS,
+            EMAIL_1D,
+            FAILURES_1H,
+            PRODUCT_1H,
+            COUPONS_1D,
+        ],
+        Group::Account => &[
+            CUSTOMER_10M,
+            CUSTOMER_1D,
+            CUSTOMER_30D,
+            SESSION_10M,
+            SESSION_GAP,
+            DEVICE_10M,
+            DEVICE_1D,
+            EMAIL_1D,
+            DEVICE_CARDS,
+            IP_CARDS,
+            REFUNDS_30D,
+            COUPONS_1D,
+            PRODUCT_1H,
+        ],
+        Group::Other => &[],
+    }
 }
 
 /// The greatest of some numbers; `NAN` when there is none.
@@ -132,7 +197,7 @@ fn entities(event: &Event, answers: &Answers, row: &mut Row) {
         row[CUSTOMER_1D] = customer.counts[2] as f32;
         row[CUSTOMER_30D] = customer.counts[4] as f32;
         row[CUSTOMER_GAP] = gap(customer);
-        row[AMOUNT_VS_CUSTOMER] = against_own(event.amount, customer);
+        row[AMOUNT_VS_CUSTOMER] = against_own(event.amount, customer, LEAST_DEVIATION);
         row[REFUNDS_30D] = f32::from(customer.refunds_30d);
         if customer.gap_s >= 0.0 {
             let partners = 1 << pair::COUNTRY | 1 << pair::DEVICE | 1 << pair::CARD;
@@ -152,7 +217,7 @@ fn entities(event: &Event, answers: &Answers, row: &mut Row) {
     if let Some(card) = answer(EntityKind::Card) {
         row[CARD_10M] = card.counts[0] as f32;
         row[CARD_1D] = card.counts[2] as f32;
-        row[AMOUNT_VS_CARD] = against_own(event.amount, card);
+        row[AMOUNT_VS_CARD] = against_own(event.amount, card, LEAST_DEVIATION);
     }
     if let Some(ip) = answer(EntityKind::Ip) {
         row[IP_10M] = ip.counts[0] as f32;
@@ -172,8 +237,10 @@ fn across(event: &Event, arena: &Arena, answers: &Answers, row: &mut Row) {
     };
     row[FAILURES_1H] = greatest(of(&[Customer, Device, Card, Ip]).map(|answer| f32::from(answer.failures[1])));
     row[COUPONS_1D] = greatest(of(&[Customer, Device, Ip]).map(|answer| f32::from(answer.coupons_1d)));
-    row[PRICE_VS_PRODUCT] = farthest(products(event, arena, answers).map(|(item, own)| against_own(item.price, own)));
+    let price = |(item, own): (&Item, &Answer)| against_own(item.price, own, LEAST_PRICE_DEVIATION);
+    row[PRICE_VS_PRODUCT] = farthest(products(event, arena, answers).map(price));
     row[PRODUCT_1H] = greatest(answers.products.iter().map(|answer| answer.counts[1] as f32));
-    row[EXTRA_VALUE] = farthest(answers.extra.iter().flatten().map(|answer| against_own(event.amount, answer)));
+    row[EXTRA_VALUE] =
+        farthest(answers.extra.iter().flatten().map(|answer| against_own(event.amount, answer, LEAST_DEVIATION)));
     row[EXTRA_10M] = greatest(answers.extra.iter().flatten().map(|answer| answer.counts[0] as f32));
 }

@@ -9,7 +9,7 @@ use crate::cause::working;
 use crate::context::SeriesTuning;
 use crate::flow::{Due, Snapshot};
 use crate::keyed::begin_before;
-use crate::series::{Point, SeriesBook, SeriesError, SeriesOutput, json};
+use crate::series::{Member, Members, Point, SeriesBook, SeriesError, SeriesOutput, json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use timely::container::CapacityContainerBuilder as Builder;
@@ -26,6 +26,8 @@ pub struct Seen {
     pub times: Vec<(u16, i64)>,
     /// Points of series, already merged.
     pub points: Vec<Point>,
+    /// Events that incidents may name.
+    pub members: Vec<Member>,
     /// Settings of the series, said when they may have changed.
     pub tuning: Option<SeriesTuning>,
 }
@@ -34,29 +36,36 @@ pub struct Seen {
 pub struct Reports {
     alerts: AlertBook,
     series: SeriesBook,
+    members: Members,
     tuning: SeriesTuning,
     times: BTreeMap<u16, i64>,
 }
 
-/// Reports as bytes: alerts, series, times.
-type Stored = (AlertBook, Vec<u8>, BTreeMap<u16, i64>);
+/// Reports as bytes: alerts, series, events in them, times.
+type Stored = (AlertBook, Vec<u8>, Members, BTreeMap<u16, i64>);
 
 impl Reports {
     /// Nothing seen yet.
     pub fn new(tuning: SeriesTuning) -> Result<Reports, SeriesError> {
         let series = SeriesBook::new(tuning.config())?;
-        Ok(Reports { alerts: AlertBook::default(), series, tuning, times: BTreeMap::new() })
+        Ok(Reports {
+            alerts: AlertBook::default(),
+            series,
+            members: Members::default(),
+            tuning,
+            times: BTreeMap::new(),
+        })
     }
     /// All of its state.
     pub fn to_bytes(&self) -> Vec<u8> {
-        let stored: Stored = (self.alerts.clone(), self.series.snapshot(), self.times.clone());
+        let stored: Stored = (self.alerts.clone(), self.series.snapshot(), self.members.clone(), self.times.clone());
         bitcode::encode(&stored)
     }
     /// As they were.
     pub fn from_bytes(tuning: SeriesTuning, bytes: &[u8]) -> Result<Reports, SeriesError> {
-        let (alerts, series, times): Stored = bitcode::decode(bytes).map_err(|_| SeriesError::Damaged)?;
+        let (alerts, series, members, times): Stored = bitcode::decode(bytes).map_err(|_| SeriesError::Damaged)?;
         let series = SeriesBook::restore(tuning.config(), &series)?;
-        Ok(Reports { alerts, series, tuning, times })
+        Ok(Reports { alerts, series, members, tuning, times })
     }
     /// Other settings from now on; wrong ones are refused before they reach the log, and leave the old in force.
     fn tune(&mut self, tuning: SeriesTuning) {
@@ -80,13 +89,16 @@ impl Reports {
             self.alerts.take(anomaly, &mut out);
         }
         drop(work);
+        let mut members = Vec::new();
         for s in seen {
+            members.extend(s.members);
             if let Some(tuning) = s.tuning {
                 self.tune(tuning);
             }
             self.times.extend(s.times);
             s.points.into_iter().for_each(|p| self.series.add(p));
         }
+        self.members.take(members);
         if let Some(watermark_ms) = self.watermark_ms() {
             self.alerts.advance(watermark_ms, &mut out);
             let config = self.series.config().clone();
@@ -95,7 +107,8 @@ impl Reports {
                     SeriesOutput::Incident(_, incident, _) if self.tuning.is_quiet(incident.started_ms) => continue,
                     SeriesOutput::Closed(minute) => json::closed(&minute, watermark_ms, &config),
                     SeriesOutput::Incident(stage, incident, at_ms) => {
-                        json::incident(stage, &incident, at_ms, &config, &[]).to_string().into_bytes()
+                        let ids = self.members.ids(stage, &incident, at_ms);
+                        json::incident(stage, &incident, at_ms, &config, &ids).to_string().into_bytes()
                     }
                 };
                 out.push(Message { cause: None, json });

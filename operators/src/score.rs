@@ -8,10 +8,11 @@ use crate::cause::working;
 use crate::entity::answers_of;
 use crate::features::assemble;
 use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
+use crate::wording::{self, short};
 use pulse_models::bundle::GroupModel;
 use pulse_models::ensemble::{ModelScore, Scratch};
 use pulse_models::explain;
-use pulse_models::features::{COLUMNS, GROUPS, Group, HOUR, Row};
+use pulse_models::features::{GROUPS, Group, Row};
 use std::sync::Arc;
 
 /// Reasons are worked out for what is at least this unusual (-log10 p): one in twenty.
@@ -176,45 +177,18 @@ fn finish(score: &mut Score, model: &GroupModel, Weighed { base, surprise }: Wei
     let mut found = Vec::new();
     model.explain(&score.row, &mut found);
     for found in found {
-        let (code, text) = COLUMNS.get(found.column).copied().unwrap_or(("signal", "Signal of your own"));
-        if cold_start && found.direction == explain::Direction::New {
-            continue;
+        // on day one everything is new
+        let masked = cold_start && found.direction == explain::Direction::New;
+        let Some(reason) = wording::reason(&found, share).filter(|_| !masked) else { continue };
+        if !score.reasons.iter().any(|known| known.code == reason.code) {
+            score.reasons.push(reason);
         }
-        let known = score.reasons.iter().any(|r| r.code == code);
-        if !known {
-            score.reasons.push(reason(code, text, &found, share));
-        }
+    }
+    if score.reasons.is_empty() {
+        score.reasons.push(wording::combination(surprise));
     }
     score.reasons.sort_by(|a, b| b.contribution.total_cmp(&a.contribution));
     score.reasons.truncate(MAX_REASONS);
-}
-
-/// A number for a person: as few digits as tell it.
-fn short(x: f64) -> String {
-    if x == x.trunc() && x.abs() < 1e9 { format!("{x:.0}") } else { format!("{x:.2}") }
-}
-
-fn reason(code: &str, text: &str, found: &explain::Reason, share: f64) -> Reason {
-    use explain::Direction as Found;
-    // a range of what is usual given the rest can leave what is possible: counts and amounts are not negative
-    let least = if code.contains("_vs_") { f64::NEG_INFINITY } else { 0.0 };
-    let most = if code == COLUMNS[HOUR].0 { 24.0 } else { f64::INFINITY };
-    let [low, high] = found.expected.map(|x| f64::from(x).clamp(least, most));
-    let value = f64::from(found.value);
-    let (direction, word) = match found.direction {
-        Found::High => (Direction::High, "above"),
-        Found::Low => (Direction::Low, "below"),
-        Found::New => (Direction::New, "new; outside"),
-        Found::Missing => (Direction::Missing, "missing; not"),
-    };
-    Reason {
-        code: code.to_owned(),
-        text: format!("{text}: {} is {word} the usual {} to {}", short(value), short(low), short(high)),
-        direction,
-        value,
-        expected: [low, high],
-        contribution: share * found.contribution,
-    }
 }
 
 /// -log10 of the two-sided tail of a normal at `z`, by the bound of Mills' ratio beyond 5.

@@ -1,5 +1,6 @@
-//! The model of day one, made from simulated shops that start empty: what is ordinary in any shop. The same seed gives the
-//! same bytes, on any machine.
+//! The model of day one, made from simulated shops that start empty, and from events of real ones if given: what is ordinary
+//! in any shop. Sales, offices, bulk orders and the like are: they look like trouble and are none. The same seed gives the same
+//! bytes, on any machine.
 //!
 //! Deliberately absent: trouble (rules carry day one, and a model must not learn what it should find).
 
@@ -7,15 +8,17 @@ use super::learn::Gathered;
 use crate::backtest::{Backtest, Scratch};
 use crate::engine::objects::Objects;
 use crate::engine::registry::{Registry, SHIPPED_VERSION};
-use crate::simulate::{Shop, ShopConfig, TroublePlan};
+use crate::simulate::{KINDS, Shop, ShopConfig, TroublePlan};
 use pulse_models::train::{Options, fit};
 use std::io::{BufRead, BufReader, BufWriter, Write};
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// Seed, shops and events of the bundle in `models/v0`.
 pub const SHIPPED: (u64, u64, u64) = (2026, 6, 120_000);
 /// Mean events a minute of the shops, in turn: a small, a middling and a busy one.
 const SIZES: [f64; 3] = [5.0, 20.0, 60.0];
+/// Mean time between two look-alikes of a kind.
+const LOOK_ALIKE_GAP_MS: i64 = 4 * 24 * 3_600_000;
 /// Alerts a day that the first thresholds are made for.
 const BUDGET_PER_DAY: f64 = 20.0;
 /// Name of the model that knows nothing, in the scratch registry only.
@@ -23,39 +26,63 @@ const NOTHING: &str = "global_model@v1";
 
 type Failed = Box<dyn std::error::Error + Send + Sync>;
 
-/// The bytes of a bundle. `done` is called after every shop.
-pub fn bootstrap(seed: u64, shops: u64, events: u64, done: &mut dyn FnMut()) -> Result<Vec<u8>, Failed> {
+/// The bytes of a bundle. `real`: event files of real shops, learnt from before the simulated ones, so that calibration
+/// rests on these. `done` is called after every shop.
+pub fn bootstrap(
+    seed: u64,
+    shops: u64,
+    events: u64,
+    real: &[PathBuf],
+    done: &mut dyn FnMut(),
+) -> Result<Vec<u8>, Failed> {
     let scratch = Scratch::new();
     let objects = scratch.path().join("objects");
     // features do not depend on the model; a model that knows nothing finds nothing, so that no row is left out for it
     let nothing = fit(&[], &Options { version: NOTHING.into(), ..Options::default() })?;
     Registry::new(Objects::folder(&objects)?).add(&nothing)?;
-    let mut gathered = Gathered::default();
+    let (mut gathered, output) = (Gathered::default(), scratch.path().join("scored.ndjson"));
+    for input in real {
+        learn(input.clone(), &objects, &output, &mut gathered)?;
+        gathered.another_time();
+        done();
+    }
     for shop in 0..shops {
-        let (input, output) = (scratch.path().join("events.ndjson"), scratch.path().join("scored.ndjson"));
+        let input = scratch.path().join("events.ndjson");
         let size = SIZES.get(shop as usize % SIZES.len()).copied().unwrap_or(20.0);
         write_shop(seed.wrapping_mul(1000).wrapping_add(shop), size, events, &input)?;
-        let backtest = Backtest {
-            inputs: vec![input],
-            log: None,
-            config: Default::default(),
-            model: Some(NOTHING.into()),
-            workers: 1,
-            output: Some(output.clone()),
-            alerts: None,
-            rejected: None,
-        };
-        backtest.run(&objects, &mut |_| {})?;
-        for line in BufReader::new(std::fs::File::open(&output)?).lines() {
-            gathered.take(line?.as_bytes());
-        }
+        learn(input, &objects, &output, &mut gathered)?;
         done();
     }
     Ok(gathered.fit(SHIPPED_VERSION, seed, BUDGET_PER_DAY)?.to_bytes())
 }
 
+/// Gathers what a shop's events look like to the model.
+fn learn(input: PathBuf, objects: &Path, output: &Path, gathered: &mut Gathered) -> Result<(), Failed> {
+    let backtest = Backtest {
+        inputs: vec![input],
+        log: None,
+        config: Default::default(),
+        model: Some(NOTHING.into()),
+        workers: 1,
+        output: Some(output.into()),
+        alerts: None,
+        rejected: None,
+    };
+    backtest.run(objects, &mut |_| {})?;
+    for line in BufReader::new(std::fs::File::open(output)?).lines() {
+        gathered.take(line?.as_bytes());
+    }
+    Ok(())
+}
+
+/// All that looks like trouble and is none, often enough to be in every shop.
+fn look_alikes() -> TroublePlan {
+    let kinds = KINDS.into_iter().filter(|kind| kind.look_alike()).collect();
+    TroublePlan { kinds, mean_gap_ms: LOOK_ALIKE_GAP_MS, ..TroublePlan::weeks() }
+}
+
 fn write_shop(seed: u64, size: f64, events: u64, path: &Path) -> Result<(), Failed> {
-    let mut shop = Shop::new(ShopConfig { seed, trouble: TroublePlan::none(), ..ShopConfig::of_size(size) })?;
+    let mut shop = Shop::new(ShopConfig { seed, trouble: look_alikes(), ..ShopConfig::of_size(size) })?;
     let mut file = BufWriter::new(std::fs::File::create(path)?);
     let mut json = String::new();
     for _ in 0..events {

@@ -82,6 +82,10 @@ impl Gathered {
         let rules = scored.score_rules.map(|score| (score * TOP) as f32);
         self.groups.entry(scored.group as u8).or_default().push(row, rules);
     }
+    /// What follows is of another time: the first thresholds rest on how busy those shops are that come now.
+    pub fn another_time(&mut self) {
+        self.window_ms = None;
+    }
     /// Rows gathered.
     pub fn rows(&self) -> usize {
         self.groups.values().map(|g| g.rows.len()).sum()

@@ -1,9 +1,14 @@
 //! Backtest: files (or a recorded log) through the dataflow that runs live, to files.
 //!
-//! [`input`] reads and merges the files; [`crate::engine::replay`] runs the dataflow. Deliberately absent: the report's
-//! statistics.
+//! [`input`] reads and merges the files; [`crate::engine::replay`] runs the dataflow. [`judge`] watches where labels or a
+//! report are asked for: [`labels`] are the truth, [`reviews`] what people find out of it, [`report`] the figures.
+//! Deliberately absent: refitting models on the way.
 
 pub mod input;
+pub mod judge;
+pub mod labels;
+pub mod report;
+pub mod reviews;
 
 use crate::engine::now_ms;
 use crate::engine::objects::Objects;
@@ -11,6 +16,7 @@ use crate::engine::registry::Registry;
 use crate::engine::replay::{Cutter, Replay, Sink};
 use crate::log::which;
 use input::Merged;
+use judge::{Evaluation, Judge};
 use pulse_dataflows::checkpoint::Position;
 use pulse_dataflows::control::{Active, Control};
 use pulse_dataflows::detect::Tally;
@@ -21,7 +27,7 @@ use std::fs::File;
 use std::io::{BufWriter, Write};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 /// Why a backtest fails.
 #[derive(Debug, thiserror::Error)]
@@ -89,13 +95,14 @@ struct Files {
     paths: BTreeMap<Topic, PathBuf>,
     summary: Summary,
     failed: Option<BacktestError>,
+    judge: Option<Judge>,
 }
 
 impl Files {
     fn new(b: &Backtest) -> Files {
         let named = [(Topic::Scored, &b.output), (Topic::Alerts, &b.alerts), (Topic::Rejected, &b.rejected)];
         let paths = named.into_iter().filter_map(|(topic, path)| Some((topic, path.clone()?))).collect();
-        Files { open: BTreeMap::new(), paths, summary: Summary::default(), failed: None }
+        Files { open: BTreeMap::new(), paths, summary: Summary::default(), failed: None, judge: None }
     }
     /// One file a topic; those of further partitions have their number behind the name.
     fn path(&self, p: Partition) -> Option<PathBuf> {
@@ -121,6 +128,9 @@ impl Files {
         Ok(())
     }
     fn take(&mut self, p: Partition, records: &Records) {
+        if let Some(judge) = &mut self.judge {
+            judge.take(p, records);
+        }
         if let Err(e) = self.write(p, records) {
             let path = self.path(p).unwrap_or_default();
             self.failed.get_or_insert(BacktestError::Output(path, e));
@@ -168,15 +178,37 @@ fn begin(registry: &Registry, config: &DetectConfig, model: Option<&str>) -> Res
 impl Backtest {
     /// Runs it. `progress` is told how many events were read, now and then.
     pub fn run(&self, objects: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary, BacktestError> {
-        let log = self.log.as_deref().map(|dir| which::open_reader(dir, None)).transpose();
-        self.run_over(log.map_err(|e| BacktestError::Engine(e.to_string()))?, objects, progress)
+        self.evaluate(objects, None, progress)
     }
 
-    /// The same over an opened log.
+    /// Runs it with labels, reviews and a report.
+    pub fn evaluate(
+        &self,
+        objects: &Path,
+        evaluation: Option<&Evaluation>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Summary, BacktestError> {
+        let log = self.log.as_deref().map(|dir| which::open_reader(dir, None)).transpose();
+        let log = log.map_err(|e| BacktestError::Engine(e.to_string()))?;
+        self.evaluate_over(log, objects, evaluation, progress)
+    }
+
+    /// [`Backtest::run`] over an opened log.
     pub fn run_over(
         &self,
         log: Option<Arc<dyn EventLog>>,
         objects: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Summary, BacktestError> {
+        self.evaluate_over(log, objects, None, progress)
+    }
+
+    /// [`Backtest::evaluate`] over an opened log.
+    pub fn evaluate_over(
+        &self,
+        log: Option<Arc<dyn EventLog>>,
+        objects: &Path,
+        evaluation: Option<&Evaluation>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Summary, BacktestError> {
         let engine = |e: String| BacktestError::Engine(e);
@@ -185,39 +217,64 @@ impl Backtest {
         let files = Arc::new(Mutex::new(Files::new(self)));
         let sink: Sink = {
             let files = files.clone();
-            Box::new(move |p, records| files.lock().unwrap_or_else(PoisonError::into_inner).take(p, records))
+            Box::new(move |p, records| lock(&files).take(p, records))
         };
-        let lock = || files.lock().unwrap_or_else(PoisonError::into_inner);
         let (events, tally) = match log {
             Some(log) => {
                 let partitions = log.partitions(Topic::Raw);
-                lock().create(partitions)?;
+                lock(&files).create(partitions)?;
+                lock(&files).judge = evaluation.map(|e| Judge::new(e, Some(&*log))).transpose()?;
                 let events = (0..partitions).map(|number| log.end(Partition { topic: Topic::Raw, number })).sum();
                 (events, Replay::log(log, registry, self.workers, sink).map_err(engine)?)
             }
             None => {
-                lock().create(1)?;
+                lock(&files).create(1)?;
+                lock(&files).judge = evaluation.map(|e| Judge::new(e, None)).transpose()?;
                 let position = begin(&registry, &self.config, self.model.as_deref())?;
                 let replay = Replay::feed(registry, position, self.workers, sink).map_err(engine)?;
-                self.feed(replay, progress)?
+                self.feed(replay, &files, progress)?
             }
         };
-        let mut files = lock();
+        let mut files = lock(&files);
         files.finish()?;
-        Ok(summary(events, &files.summary, &tally))
+        let summary = summary(events, &files.summary, &tally);
+        if let (Some(judge), Some(path)) = (&mut files.judge, evaluation.and_then(|e| e.report.as_ref())) {
+            let counted = serde_json::to_value(&summary).unwrap_or_default(); // numbers: cannot fail
+            let report = judge.finish(counted, self.config.budget.alerts_per_day).unwrap_or_default();
+            std::fs::write(path, format!("{report:#}\n")).map_err(|e| BacktestError::Output(path.clone(), e))?;
+        }
+        Ok(summary)
     }
 
-    fn feed(&self, mut replay: Replay, progress: &mut dyn FnMut(u64)) -> Result<(u64, Arc<Tally>), BacktestError> {
+    fn feed(
+        &self,
+        mut replay: Replay,
+        files: &Mutex<Files>,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<(u64, Arc<Tally>), BacktestError> {
         let engine = |e: pulse_dataflows::ports::LogError| BacktestError::Engine(e.to_string());
         let (mut merged, mut cutter) = (Merged::open(&self.inputs)?, Cutter::default());
         let (mut records, mut clock_ms, mut events) = (Records::default(), i64::MIN, 0u64);
+        let judged = lock(files).judge.is_some();
         while let Some(line) = merged.next_line()? {
             if cutter.before(line.time_ms) {
                 let next = Records::with_room(records.len(), records.bytes());
                 replay.epoch(std::mem::replace(&mut records, next), Records::default(), clock_ms, 0).map_err(engine)?;
                 progress(events);
+                // an epoch ends with its hour, and so with its day
+                let day_over = line.time_ms.div_euclid(DAY_MS) > clock_ms.div_euclid(DAY_MS);
+                if judged && day_over && lock(files).judge.as_ref().is_some_and(Judge::reviews) {
+                    replay.drain();
+                    lock(files).judge.as_mut().into_iter().for_each(|judge| judge.close_day(line.time_ms));
+                }
             }
             clock_ms = clock_ms.max(line.time_ms);
+            if let (true, Some(judge)) = (judged, &mut lock(files).judge) {
+                if records.is_empty() {
+                    replay.label(judge.due(clock_ms));
+                }
+                judge.feed(&line.json);
+            }
             records.push(Meta { time_ms: clock_ms, ..Meta::default() }, &line.json);
             events += 1;
         }
@@ -228,6 +285,12 @@ impl Backtest {
         let tally = replay.end().map_err(BacktestError::Engine)?;
         Ok((events, tally))
     }
+}
+
+const DAY_MS: i64 = 24 * 3_600_000;
+
+fn lock(files: &Mutex<Files>) -> MutexGuard<'_, Files> {
+    files.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
 fn summary(events: u64, files: &Summary, tally: &Tally) -> Summary {

@@ -1,16 +1,39 @@
 //! `pulse backtest`: replay through the very code that runs live.
 
 use super::{Code, Failure, output};
+use crate::backtest::judge::Evaluation;
+use crate::backtest::reviews::Reviews;
 use crate::backtest::{Backtest, BacktestError, Scratch};
 use crate::config::Config;
 use crate::log::which;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
+/// When models are refitted in a backtest.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Retrain {
+    /// When a week is over: not there yet, and refused
+    Weekly,
+    /// Never: the first model scores everything
+    #[default]
+    Never,
+}
+
+/// `7d`, `12h` or days, in milliseconds.
+fn delay(text: &str) -> Result<i64, String> {
+    let (number, unit) = match text.strip_suffix('h') {
+        Some(hours) => (hours, 3_600_000),
+        None => (text.strip_suffix('d').unwrap_or(text), 24 * 3_600_000),
+    };
+    let number: u16 = number.parse().map_err(|_| "days or hours, such as 7d or 12h")?;
+    Ok(i64::from(number) * unit)
+}
+
 /// Replays history through the very code that runs live; the clock is the data's.
 #[derive(Clone, Debug, clap::Args)]
 #[command(after_help = "Examples:
   pulse backtest --input events.ndjson.zst --output scored.ndjson --alerts alerts.ndjson
+  pulse backtest --input events.ndjson --labels labels.ndjson --report report.json
   pulse backtest --log /var/lib/pulse --output scored.ndjson --alerts alerts.ndjson")]
 pub struct BacktestArgs {
     /// Events, NDJSON or its zstd; several are merged by time, then file, then line
@@ -20,12 +43,18 @@ pub struct BacktestArgs {
     /// and alerts byte for byte
     #[arg(long, value_name = "DIR")]
     pub log: Option<PathBuf>,
+    /// Verdicts, NDJSON or its zstd; each counts from its `time` on. With --log they only serve the report
+    #[arg(long, value_name = "FILE")]
+    pub labels: Option<PathBuf>,
     /// Configuration file
     #[arg(long, value_name = "FILE")]
     pub config: Option<PathBuf>,
     /// Model to begin with [default: the one that comes with the program]
     #[arg(long, value_name = "VERSION")]
     pub from_model: Option<String>,
+    /// When models are refitted
+    #[arg(long, value_enum, default_value_t)]
+    pub retrain: Retrain,
     /// Write scored events, NDJSON
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -35,6 +64,18 @@ pub struct BacktestArgs {
     /// Write what was not taken up, NDJSON
     #[arg(long, value_name = "FILE")]
     pub rejected: Option<PathBuf>,
+    /// Write figures, JSON: alerts a day, realised rates, and with labels precision, recall and more
+    #[arg(long, value_name = "FILE")]
+    pub report: Option<PathBuf>,
+    /// Take the labels for the whole truth, of which only so many of each day's highest alerts are looked up
+    #[arg(long, value_name = "N", requires = "labels", conflicts_with = "log")]
+    pub reviews_per_day: Option<u32>,
+    /// And so many random events of each day
+    #[arg(long, value_name = "M", requires = "reviews_per_day", default_value_t = 0)]
+    pub review_random: u32,
+    /// What a review finds is known so long after the event, such as 7d or 12h
+    #[arg(long, value_name = "TIME", requires = "reviews_per_day", default_value = "7d", value_parser = delay)]
+    pub review_delay: i64,
     /// Data folder whose models `--from-model` may name
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
@@ -65,8 +106,23 @@ pub fn counter(what: &'static str) -> ProgressBar {
 }
 
 impl BacktestArgs {
+    fn evaluation(&self) -> Evaluation {
+        let reviews = |per_day: u32| Reviews {
+            per_day: per_day as usize,
+            random: self.review_random as usize,
+            delay_ms: self.review_delay,
+        };
+        Evaluation {
+            labels: self.labels.clone(),
+            report: self.report.clone(),
+            reviews: self.reviews_per_day.map(reviews),
+        }
+    }
     /// Runs it.
     pub fn run(&self, json: bool) -> Result<(), Failure> {
+        if self.retrain == Retrain::Weekly {
+            return Err(Failure::usage("--retrain weekly: models are not refitted within a backtest yet; use never"));
+        }
         let config = Config::load(self.config.as_deref())?;
         let scratch = Scratch::new();
         let data = self.log.as_ref().or(self.data.as_ref());
@@ -82,14 +138,17 @@ impl BacktestArgs {
             rejected: self.rejected.clone(),
         };
         let bar = counter("events");
+        let watched = self.labels.is_some() || self.report.is_some();
+        let evaluation = watched.then(|| self.evaluation());
+        let evaluation = evaluation.as_ref();
         let brokers = config.brokers().filter(|_| self.log.is_some());
         let mut tell = |events| bar.set_position(events);
         let summary = match brokers {
             Some(brokers) => {
                 let log = which::open_reader(&objects, Some(&brokers)).map_err(Failure::unavailable)?;
-                backtest.run_over(Some(log), &objects, &mut tell)?
+                backtest.evaluate_over(Some(log), &objects, evaluation, &mut tell)?
             }
-            None => backtest.run(&objects, &mut tell)?,
+            None => backtest.evaluate(&objects, evaluation, &mut tell)?,
         };
         bar.finish_and_clear();
         output::print(json, &summary, || {

@@ -48,6 +48,9 @@ pub enum ModelCommand {
         /// Events of each shop
         #[arg(long, default_value_t = 120_000)]
         events: u64,
+        /// Events of real shops to learn from as well, NDJSON or its zstd
+        #[arg(long, value_name = "FILE")]
+        real: Vec<PathBuf>,
         /// Where the bundle goes
         #[arg(long)]
         out: PathBuf,
@@ -80,9 +83,9 @@ impl ModelArgs {
                 output::print(json, &card, || serde_json::to_string_pretty(&card).unwrap_or_default())
             }
             ModelCommand::Train { seed } => train(&self.folder, &data()?, *seed, json),
-            ModelCommand::Bootstrap { seed, shops, events, out } => {
+            ModelCommand::Bootstrap { seed, shops, events, real, out } => {
                 let bar = counter("shops");
-                let bytes = bootstrap(*seed, *shops, *events, &mut || bar.inc(1)).map_err(Failure::internal)?;
+                let bytes = bootstrap(*seed, *shops, *events, real, &mut || bar.inc(1)).map_err(Failure::internal)?;
                 bar.finish_and_clear();
                 std::fs::write(out, bytes).map_err(Failure::internal)
             }

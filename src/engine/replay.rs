@@ -98,6 +98,7 @@ pub struct Replay {
     guards: WorkerGuards<()>,
     entry: Entry,
     trimmed: u64,
+    labels: Records,
 }
 
 fn start(
@@ -136,7 +137,16 @@ fn start(
     log.subscribe(&[Topic::Epochs], Box::new(move || bell.ring()));
     let guards = run(Arc::new(job), workers)?;
     let ends = vec![0; inputs(partitions).len()];
-    Ok(Replay { log, shared, alarm, tally, guards, entry: Entry { ends, ..Entry::default() }, trimmed: 0 })
+    Ok(Replay {
+        log,
+        shared,
+        alarm,
+        tally,
+        guards,
+        entry: Entry { ends, ..Entry::default() },
+        trimmed: 0,
+        labels: Records::default(),
+    })
 }
 
 impl Replay {
@@ -170,18 +180,24 @@ impl Replay {
         replay.finish()
     }
 
+    /// Verdicts that the next epoch takes up, before its events.
+    pub fn label(&mut self, labels: Records) {
+        self.labels = labels;
+    }
+
     /// Appends events and the epoch that takes them up. `records` are those of `events.raw`, `control` of `pulse.control`.
     pub fn epoch(&mut self, records: Records, control: Records, clock_ms: i64, idle_ms: i64) -> Result<(), LogError> {
         self.entry.epoch += 1;
         self.entry.idle_ms = idle_ms;
         self.entry.clock_ms = self.entry.clock_ms.max(clock_ms);
-        for (end, n) in self.entry.ends.iter_mut().zip([records.len(), 0, control.len()]) {
+        let labels = std::mem::take(&mut self.labels);
+        for (end, n) in self.entry.ends.iter_mut().zip([records.len(), labels.len(), control.len()]) {
             *end += n as u64;
         }
         let meta = Meta { time_ms: self.entry.clock_ms, ..Meta::default() };
         let entry = Records::of(meta, &self.entry.to_bytes());
         let mut parts = vec![(partition(Topic::Epochs, 0), entry)];
-        for (topic, records) in [(Topic::Raw, records), (Topic::Control, control)] {
+        for (topic, records) in [(Topic::Raw, records), (Topic::Labels, labels), (Topic::Control, control)] {
             if !records.is_empty() {
                 parts.push((partition(topic, 0), records));
             }

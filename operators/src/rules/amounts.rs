@@ -3,7 +3,7 @@
 use super::case::{Case, Found};
 use super::config::RulesConfig;
 use super::estimate;
-use crate::features::{LEAST_DEVIATION, catalogue_ratio, goods_minor, products};
+use crate::features::{LEAST_DEVIATION, PRIOR_DEVIATION, PRIOR_STRENGTH, catalogue_ratio, goods_minor, products};
 use crate::record::{Answer, Direction, EntityKind, EventType, NO_AMOUNT, RuleHit, money};
 use pulse_models::features::Group;
 
@@ -16,7 +16,9 @@ const IMPOSSIBLE: f64 = 5.0;
 /// Amounts beyond are refused when decoding, so this is the end of what can be.
 const LARGEST: f64 = 1e13;
 /// Smallest spread of asinh(price) that is believed of a product: list prices never vary, coupons and rounding do.
-const LEAST_PRICE_DEVIATION: f64 = 0.2;
+const LEAST_PRICE_DEVIATION: f64 = crate::features::LEAST_PRICE_DEVIATION as f64;
+/// Events with the amount of one purchase: payment tried, authorised, order.
+const EVENTS_OF_A_PURCHASE: f64 = 3.0;
 
 /// Applies the rules of this file.
 pub fn apply(case: &Case<'_>, config: &RulesConfig, hits: &mut Vec<RuleHit>) {
@@ -50,12 +52,16 @@ fn amount_vs_customer(case: &Case<'_>, config: &RulesConfig) -> Option<RuleHit> 
     {
         return None;
     }
-    let deviation = f64::from(own.deviation.max(LEAST_DEVIATION * 2.5)); // few amounts understate the spread
+    // few amounts understate the spread, and a purchase gives several of them
+    let purchases = f64::from(own.amounts) / EVENTS_OF_A_PURCHASE;
+    let (least, prior) = (f64::from(own.deviation.max(LEAST_DEVIATION * 2.5)), f64::from(PRIOR_DEVIATION));
+    let strength = f64::from(PRIOR_STRENGTH);
+    let deviation = ((purchases * least * least + strength * prior * prior) / (purchases + strength)).sqrt();
     let units = (libm::asinh(amount) - f64::from(own.mean)) / deviation;
     if units < config.amount_deviations {
         return None;
     }
-    let expected = usual(own, deviation);
+    let expected = usual(own, least);
     let text = format!(
         "Amount {amount:.2} {} is far above this customer's usual {:.0}-{:.0} (largest of {} so far: {largest:.2})",
         case.currency, expected[0], expected[1], own.amounts

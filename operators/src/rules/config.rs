@@ -10,7 +10,8 @@ use super::RuleError;
 pub struct RulesConfig {
     /// Names of rules that ship and are not to be applied.
     pub disabled: Vec<String>,
-    /// Payments and orders of one card in 10 minutes. A purchase makes four events, one with a failed attempt six.
+    /// Payments and orders of one card in 10 minutes. A purchase makes four events, one with three failed attempts nine, and
+    /// people who run into an outage try on.
     pub velocity_card_10m: u32,
     /// Events of one IP address in 10 minutes, payments, orders, carts and accounts only. Ten people in an office make 300.
     pub velocity_ip_10m: u32,
@@ -34,7 +35,7 @@ pub struct RulesConfig {
     pub card_testing_small_failures_10m: u32,
     /// Failed payments of one card in 10 minutes. People try three times.
     pub payment_failures_card_10m: u32,
-    /// Amounts that a customer must have before new ones are compared with them.
+    /// Amounts that a customer must have before new ones are compared with them; a purchase gives about three.
     pub amount_min_history: u32,
     /// Deviations from the customer's own amounts (of asinh of the amount).
     pub amount_deviations: f64,
@@ -74,7 +75,7 @@ impl Default for RulesConfig {
     fn default() -> Self {
         RulesConfig {
             disabled: Vec::new(),
-            velocity_card_10m: 10,
+            velocity_card_10m: 16,
             velocity_ip_10m: 400,
             velocity_device_10m: 150,
             velocity_customer_10m: 150,
@@ -86,8 +87,8 @@ impl Default for RulesConfig {
             card_testing_small_amount: 5.0,
             card_testing_small_failures_10m: 4,
             payment_failures_card_10m: 5,
-            amount_min_history: 5,
-            amount_deviations: 4.0,
+            amount_min_history: 9,
+            amount_deviations: 3.5,
             amount_times_largest: 2.0,
             amount_min: 100.0,
             price_min_history: 10,

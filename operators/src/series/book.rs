@@ -416,12 +416,18 @@ impl SeriesBook {
             for (series, long) in state.series.iter_mut().zip(&state.long) {
                 let Some(series) = series else { continue };
                 let metric = series.metric();
-                let judged = series.judge(minute, week_min, main || followed);
+                let mut judged = series.judge(minute, week_min, main || followed);
+                // tills that are closed on Sundays are missed only once one Sunday was seen
+                let known = segment.is_total() || !series.may_be_closed(week_min - 1);
+                let believed = |f: &Finding| known || f.side == Side::High;
+                judged.finding = judged.finding.filter(believed);
                 let unusual = judged.finding.is_some_and(|f| f.decades >= needed);
                 series.mark(minute, week_min, unusual);
                 if let Some(f) = judged.finding.filter(|f| f.decades >= WEAK) {
                     found.push(candidate(metric, segment, &f, needed, end));
-                } else if let Some(long) = long.filter(|l| l.until_min >= minute && l.finding.decades >= WEAK) {
+                } else if let Some(long) =
+                    long.filter(|l| l.until_min >= minute && l.finding.decades >= WEAK && believed(&l.finding))
+                {
                     found.push(candidate(metric, segment, &long.finding, needed, end));
                 }
                 if main {

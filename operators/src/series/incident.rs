@@ -1,9 +1,9 @@
 //! From findings to incidents: one for a cause, named after the segment that explains most, within a daily budget.
 //!
-//! Deliberately absent: events' ids (whoever writes the record adds them), delivery, verdicts.
+//! Deliberately absent: events' ids (see [`super::members`]), delivery, verdicts.
 
 use super::MINUTE_MS;
-use super::key::{Metric, Segment};
+use super::key::{Dimension, Metric, Segment};
 use super::series::Side;
 use bitcode::{Decode, Encode};
 use std::collections::BTreeSet;
@@ -174,8 +174,16 @@ impl Incident {
     fn explains(&self, c: &Candidate) -> bool {
         let theirs = family(c.metric, c.side);
         let same_place = self.segment == c.segment || self.segment.is_total();
-        let near = c.segment.is_total()
-            || (c.segment.dimension != self.segment.dimension && (c.start_ms - self.started_ms).abs() <= TOGETHER_MS);
+        let since_start = (c.start_ms - self.started_ms).abs() <= TOGETHER_MS;
+        let meanwhile = (self.started_ms - TOGETHER_MS..=self.unusual_ms + TOGETHER_MS).contains(&c.start_ms);
+        let known = self.contributors.iter().any(|k| k.metric == c.metric && k.segment == c.segment);
+        // who pays how, and where an event came from, is no place of its own: it shows what happens elsewhere
+        let shows = matches!(c.segment.dimension, Dimension::Method | Dimension::Source) && meanwhile;
+        let near = match c.segment.dimension == self.segment.dimension {
+            true => shows && theirs == Family::Failures,
+            false => since_start || shows,
+        };
+        let near = c.segment.is_total() || known || near;
         match (self.family, theirs) {
             (a, b) if a == b => same_place || near,
             // payments that fail make orders fail, and card testing makes payments many; not the other way round

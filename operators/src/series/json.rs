@@ -31,7 +31,7 @@ fn shown(metric: Metric, value: f64, money: &Money) -> f64 {
 }
 
 /// The envelope of an incident: type, timestamp, data. `event_ids`: events in it, the first 50 are named.
-pub fn incident(stage: Stage, i: &Incident, now_ms: i64, config: &SeriesConfig, event_ids: &[&str]) -> Value {
+pub fn incident(stage: Stage, i: &Incident, now_ms: i64, config: &SeriesConfig, event_ids: &[String]) -> Value {
     let money = &config.money;
     let name = match stage {
         Stage::Opened => "incident.opened",
@@ -52,7 +52,7 @@ pub fn incident(stage: Stage, i: &Incident, now_ms: i64, config: &SeriesConfig, 
         "contributors": i.contributors.iter().map(|c| json!({"metric": c.metric.name(),
             "dimensions": dimensions(&c.segment), "direction": side(c.side), "value": shown(c.metric, c.seen, money),
             "expected": shown(c.metric, c.expected, money)})).collect::<Vec<_>>(),
-        "event_ids": event_ids.iter().take(50).collect::<Vec<_>>(), "event_count": event_count}})
+        "event_ids": event_ids.iter().take(super::members::MAX_IDS).collect::<Vec<_>>(), "event_count": event_count}})
 }
 
 /// Appends hundredths as a decimal number.

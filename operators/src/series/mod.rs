@@ -3,7 +3,8 @@
 //! In the order in which data flow: [`mod@points`] turns an event into points and merges those of an epoch; [`SeriesBook`]
 //! keeps the buckets, closes them by the watermark and asks the detectors: [`series`] (counts and sums against their
 //! [`rhythm`]) and [`payments`] (share of failed payments), both in terms of [`tail`] bounds. [`incident`] merges what
-//! they find into few incidents within a budget, [`json`] writes them down. [`sample`] scores a user's own metric.
+//! they find into few incidents within a budget, [`members`] names
+//! the events in them, [`json`] writes them down. [`sample`] scores a user's own metric.
 //!
 //! Deliberately absent: timely, I/O, clocks (time is the watermark), silence of a source, delivery. Money is kept as integer
 //! minor units, so sums are the same in any order.
@@ -12,6 +13,7 @@ mod book;
 pub mod incident;
 pub mod json;
 pub mod key;
+pub mod members;
 pub mod payments;
 pub mod points;
 pub mod rhythm;
@@ -27,6 +29,7 @@ pub use book::{
     ClosedMinute, ClosedPoint, ClosedSegment, Counters, SeriesBook, SeriesConfig, SeriesError, SeriesOutput,
 };
 pub use key::{Dimension, Metric, Point, Segment};
+pub use members::{Member, Members, Naming};
 pub use points::{Money, Preaggregate, points};
 pub use sample::SampleState;
 

@@ -31,7 +31,7 @@ impl Money {
 }
 
 /// Counted metric of an event's type, and the sum of money beside it.
-fn metrics(event_type: EventType) -> Option<(Metric, Option<Metric>)> {
+pub(super) fn metrics(event_type: EventType) -> Option<(Metric, Option<Metric>)> {
     Some(match event_type {
         EventType::OrderCompleted => (Metric::Orders, Some(Metric::Revenue)),
         EventType::PaymentAttempted => (Metric::PaymentsAttempted, None),

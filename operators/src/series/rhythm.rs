@@ -22,6 +22,9 @@ const MAX_STEP_EARLY: f32 = 3.0;
 const STEADY_AFTER: f32 = 3.0;
 /// Events of its coarser hour that a slot leans on.
 const LEAN: f64 = 20.0;
+/// A closed hour has less than this share of the mean; a shop that closes does so for so many hours of a day.
+const CLOSED: f64 = 0.01;
+const CLOSED_HOURS: usize = 6;
 /// Weeks before an hour of the week stands for itself: until then what is unusual must be so against the hour of the day too.
 const OWN_AFTER: f32 = 3.0;
 
@@ -136,6 +139,31 @@ impl Rhythm {
         let seen = slots.map_or(0.0, |slot| f64::from(slot.seen));
         LEAN + 60.0 * seen * self.hourly(hour) / self.unit
     }
+    /// Was this hour of the week seen before? Until then nobody knows whether the shop is open.
+    pub fn knows(&self, minute_of_week: i32) -> bool {
+        let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
+        self.week.get(hour).is_some_and(|slot| slot.seen >= 1.0)
+    }
+    /// Does it have closed hours each day? Then it may have closed days as well.
+    pub fn closes(&self) -> bool {
+        let closed = |slot: &&Slot| slot.seen >= 1.0 && f64::from(slot.rate) < CLOSED * self.mean();
+        self.day.iter().filter(closed).count() >= CLOSED_HOURS
+    }
+    /// The least that the hours around have had themselves, without what they lean on: a closed hour has nothing.
+    fn bare(&self, minute_of_week: i32) -> f64 {
+        let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
+        let of = |hour: usize| {
+            let (day, week) = (self.day.get(hour % 24), self.week.get(hour % 168));
+            let seen = day.into_iter().chain(week).filter(|slot| slot.seen >= 1.0);
+            seen.map(|slot| f64::from(slot.rate)).fold(f64::INFINITY, f64::min)
+        };
+        [hour, (hour + 1) % 168, (hour + 167) % 168].into_iter().map(of).fold(f64::INFINITY, f64::min)
+    }
+    /// Least rate that may be missed at a minute of the week: until weekdays are told apart, no more than its hours have had.
+    pub fn floor(&self, minute_of_week: i32) -> f64 {
+        let rate = self.rate(minute_of_week);
+        if self.weekly() { rate } else { rate.min(self.bare(minute_of_week)) }
+    }
     /// Least, middle and greatest rate within half an hour either side: what is unusual must be so against all of them.
     pub fn band(&self, minute_of_week: i32) -> (f64, f64, f64) {
         let (a, b, c) = (self.rate(minute_of_week - 30), self.rate(minute_of_week), self.rate(minute_of_week + 30));
@@ -145,7 +173,8 @@ impl Rhythm {
             return (low, b, high);
         }
         let day = Self::between(minute_of_week, |hour| self.daily(hour));
-        (low.min(day), b, high.max(day))
+        let bare = if self.weekly() { low } else { self.bare(minute_of_week) };
+        (low.min(day).min(bare), b, high.max(day))
     }
 }
 
@@ -164,6 +193,21 @@ mod tests {
             let seen = rhythm.rate(h as i32 * 60 + 30);
             assert!((seen / usual(h) - 1.0).abs() < 0.01, "{h}: {seen}");
         }
+    }
+
+    #[test]
+    fn a_closed_hour_is_not_missed_in_the_first_days() {
+        let mut rhythm = Rhythm::default();
+        // open from 9 to 20, three days long
+        (0..72).for_each(|h| rhythm.learn(h, if (9..20).contains(&(h % 24)) { 2.0 } else { 0.0 }, 0.1, 1.0));
+        let night = 72 * 60 + 3 * 60 + 30;
+        assert!(rhythm.rate(night) > 0.05, "it leans on the mean");
+        assert_eq!((rhythm.floor(night), rhythm.band(night).0), (0.0, 0.0));
+        assert!(rhythm.floor(72 * 60 + 14 * 60) > 1.5 && rhythm.band(72 * 60 + 14 * 60).0 > 1.5);
+        assert!(rhythm.closes() && !rhythm.knows(72 * 60) && rhythm.knows(71 * 60));
+        let mut open = Rhythm::default();
+        (0..72).for_each(|h| open.learn(h, if (9..20).contains(&(h % 24)) { 2.0 } else { 0.1 }, 0.1, 1.0));
+        assert!(!open.closes());
     }
 
     #[test]

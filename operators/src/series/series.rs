@@ -2,7 +2,7 @@
 //!
 //! What is low must be low against the rhythm and against the recent level, and what is high above both: so the end of a
 //! sale is no drop, and its start only news when it is far above anything usual. Windows of 1 to 60 minutes are summed, so
-//! that a sparse shop notices too; of 6 and 24 hours once an hour.
+//! that a sparse shop notices too; of 3, 6 and 24 hours once an hour.
 
 use super::MINUTE_MS;
 use super::key::Metric;
@@ -21,7 +21,7 @@ const HIGH_CLUMPS: f64 = 8.0;
 /// Clumps that must be usual before a low value says anything.
 const LOW_CLUMPS: f64 = 5.0;
 /// Windows in hours.
-const LONG_WINDOWS: [usize; 2] = [6, 24];
+const LONG_WINDOWS: [usize; 3] = [3, 6, 24];
 /// The recent level leaves out the last minutes: an outage must not become its own yardstick.
 const LEVEL_LAG: i64 = 15;
 /// Minutes of the recent level.
@@ -99,6 +99,7 @@ struct Hour {
 struct Past {
     seen: f64,
     usual: f64,
+    least: f64,
 }
 
 /// State of a series.
@@ -133,6 +134,11 @@ fn gates(metric: Metric) -> (Option<f64>, Option<f64>) {
         Metric::Refunds => (Some(4.0), None),
         Metric::Views => (Some(10.0), Some(0.7)),
     }
+}
+
+/// Clumps above the usual that are the least for "high": a first customer of a country looks at a dozen pages.
+fn least_excess(metric: Metric) -> f64 {
+    if metric == Metric::Views { 40.0 } else { HIGH_CLUMPS }
 }
 
 impl Series {
@@ -209,6 +215,10 @@ impl Series {
     pub fn mean(&self) -> f64 {
         self.rhythm.mean()
     }
+    /// May it be closed at this time, for all that is known?
+    pub fn may_be_closed(&self, week_min: i32) -> bool {
+        self.rhythm.closes() && !self.rhythm.knows(week_min)
+    }
     /// Forgets the last hour (time was skipped), keeps the rhythm.
     pub fn resume(&mut self, minute: i64) {
         self.ring.iter_mut().for_each(|cell| *cell = 0);
@@ -271,7 +281,8 @@ impl Series {
         };
         // night hours have next to no rate of their own: a part of the mean is the least that "high" is measured against
         let yardstick = expected.2.max(0.3 * self.rhythm.mean() * window_min as f64);
-        if high.is_some_and(|gate| seen >= gate * yardstick && (seen - yardstick) / unit >= HIGH_CLUMPS) {
+        let excess = (seen - yardstick) / unit;
+        if high.is_some_and(|gate| seen >= gate * yardstick && excess >= least_excess(self.metric)) {
             return found(Side::High, yardstick);
         }
         if low.is_some_and(|gate| seen <= (gate * short).max(0.4) * expected.0 && expected.0 / unit >= LOW_CLUMPS) {
@@ -418,7 +429,8 @@ impl Series {
             return None;
         }
         let usual = self.rhythm.rate(week_min - 30) * f64::from(hour.minutes);
-        self.past.push(Past { seen: hour.sum, usual });
+        let least = self.rhythm.floor(week_min - 30) * f64::from(hour.minutes);
+        self.past.push(Past { seen: hour.sum, usual, least });
         if self.past.len() > 24 {
             self.past.remove(0);
         }
@@ -429,7 +441,7 @@ impl Series {
             };
             let sum = |f: fn(&Past) -> f64| window.iter().fold(0.0, |s, p| s + f(p));
             let usual = sum(|p| p.usual);
-            let expected = (usual, usual, usual);
+            let expected = (sum(|p| p.least), usual, usual);
             let spread = self.spread(week_min - 30, hours as f64, SPREAD_LONG);
             if let Some(f) = self.test(60 * hours as i64, sum(|p| p.seen), expected, spread)
                 && best.is_none_or(|b| f.decades > b.decades)

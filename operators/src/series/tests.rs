@@ -221,7 +221,7 @@ fn json_has_the_contracts_fields() {
     let (mut book, mut dice, now) = learned(1, 2, 20.0);
     let out = run(&mut book, &mut dice, now, now + 20, 20.0, &|_, _, c| (1.0, if c == "DE" { 1.0 } else { 0.03 }));
     let SeriesOutput::Incident(stage, i, at) = &out[0] else { panic!() };
-    let value = json::incident(*stage, i, *at, book.config(), &["o-1"]);
+    let value = json::incident(*stage, i, *at, book.config(), &["o-1".to_owned()]);
     assert_eq!(value["type"], "incident.opened");
     assert_eq!(value["data"]["dimensions"], serde_json::json!({"country": "DE"}));
     for field in [

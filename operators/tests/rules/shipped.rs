@@ -38,7 +38,7 @@ fn table() -> Vec<(&'static str, Scene, Scene)> {
     };
     let price = |price: f64| scene("cart.added", &item(price)).product_knew(|own| usual(own, 50, 120.0, 0.05));
     vec![
-        ("velocity_card_10m", pay(Card, |own| own.counts[0] = 12), pay(Card, |own| own.counts[0] = 6)),
+        ("velocity_card_10m", pay(Card, |own| own.counts[0] = 24), pay(Card, |own| own.counts[0] = 12)),
         (
             "velocity_ip_10m",
             scene("cart.added", "").knew(Ip, |own| own.counts[0] = 900),
@@ -75,8 +75,8 @@ fn table() -> Vec<(&'static str, Scene, Scene)> {
         ("card_testing_small_amounts", small(5), small(2)),
         ("payment_failures_card", pay(Card, |own| own.failures = [6, 6]), pay(Card, |own| own.failures = [3, 3])),
         ("amount_vs_customer", amount(980.0, 12), amount(160.0, 12)),
-        ("amount_vs_customer", amount(980.0, 5), amount(980.0, 4)), // too little history
-        ("price_vs_product", price(1.2), price(48.0)),              // a sale of 60 %
+        ("amount_vs_customer", amount(2980.0, 9), amount(2980.0, 8)), // too little history
+        ("price_vs_product", price(1.2), price(48.0)),                // a sale of 60 %
         ("price_vs_product", price(1200.0), price(150.0)),
         ("price_vs_catalogue", scene("order.completed", &known(1.0)), scene("order.completed", &known(35.0))),
         (
@@ -169,7 +169,7 @@ fn a_stronger_excess_is_more_surprising() {
         let scene = scene("payment.attempted", "").knew(Card, |own| own.counts[0] = count);
         scene.hits(&RulesConfig::default()).iter().find(|hit| hit.rule == "velocity_card_10m").map(|hit| hit.surprise)
     };
-    assert_eq!((surprise(8), surprise(9), surprise(19)), (None, Some(3.0), Some(4.0)));
+    assert_eq!((surprise(14), surprise(15), surprise(31)), (None, Some(3.0), Some(4.0)));
     assert_eq!(surprise(1_000_000), Some(6.0));
 }
 
