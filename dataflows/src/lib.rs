@@ -2,7 +2,7 @@
 //!
 //! [`ports`] what the log promises; [`epochs`] who decides in which steps the workers take it up; [`control`] what switches
 //! scoring; [`intake`] reads the log; [`detect`] the dataflow from events to scores and alerts; [`checkpoint`] what is kept
-//! of it.
+//! of it; [`tally`] what is counted on the way.
 //!
 //! Deliberately absent: SQLite, Kafka, sockets, clocks: the root crate implements the ports.
 
@@ -12,3 +12,4 @@ pub mod detect;
 pub mod epochs;
 pub mod intake;
 pub mod ports;
+pub mod tally;

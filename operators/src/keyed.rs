@@ -26,6 +26,8 @@ pub trait Keyed {
 pub trait Stateful<T, A>: Snapshot {
     /// Answers one record and takes it in.
     fn apply(&mut self, record: &T) -> A;
+    /// All records of an epoch are applied.
+    fn closed(&mut self) {}
 }
 
 /// Applies closed epochs in order and sends the answers on. `due` holds the checkpoints asked for.
@@ -62,6 +64,7 @@ where
                 copying |= begin_before(&due, &mut state, |c| c < epoch);
                 records.sort_by_key(Keyed::order); // stable, and finds the runs that the senders made
                 output.session_with_builder(&cap).give_iterator(records.iter().map(|r| state.apply(r)));
+                state.closed();
             }
             copying |= begin_before(&due, &mut state, |c| !frontier.less_equal(&c)); // all closed epochs are applied
             if copying {

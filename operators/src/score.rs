@@ -58,9 +58,14 @@ pub struct Scorer {
     rules: Vec<Option<f64>>,
     slots: Vec<usize>,
     scratch: RowScratch,
+    failures: u64,
 }
 
 impl Scorer {
+    /// Evaluations of the user's own rules that failed since the last call.
+    pub fn take_failures(&mut self) -> u64 {
+        std::mem::take(&mut self.failures)
+    }
     /// Fills `batch.scores`.
     pub fn score(&mut self, batch: &mut Batch) {
         let mut scores: Vec<Option<Score>> = Vec::with_capacity(batch.events.len());
@@ -106,7 +111,8 @@ impl Scorer {
             return sample(batch, event, self.answers.series.map_or(0.0, |a| f64::from(a.z)));
         }
         let row = assemble(event, &batch.arena, &self.answers, batch.context.settings());
-        batch.context.rules().apply(event, &batch.arena, &self.answers, &row, &mut hits);
+        let failures = batch.context.rules().apply(event, &batch.arena, &self.answers, &row, &mut hits);
+        self.failures += u64::from(failures);
         if event.cold_start {
             // on day one everything is new
             hits.retain(|hit| hit.reason.direction != Direction::New);

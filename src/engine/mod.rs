@@ -14,7 +14,7 @@ pub mod replay;
 pub mod restore;
 pub mod resume;
 
-use crate::engine::checkpointer::Checkpointer;
+use crate::engine::checkpointer::{Checkpointer, Checkpoints};
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use pulse_dataflows::checkpoint::Position;
@@ -77,6 +77,7 @@ pub struct Engine {
     log: Arc<dyn EventLog>,
     pace: Arc<Pace>,
     tally: Arc<Tally>,
+    checkpoints: Arc<Checkpoints>,
     position: Position,
     stopping: Arc<AtomicBool>,
     guards: WorkerGuards<()>,
@@ -105,6 +106,7 @@ impl Engine {
         log.install(Box::new(sequencer));
         let (tx, rx) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
+        let checkpoints = Arc::<Checkpoints>::default();
         let checkpointer = Checkpointer {
             objects,
             log: log.clone(),
@@ -114,6 +116,7 @@ impl Engine {
             stopping: stopping.clone(),
             gated: !options.ungated,
             unwhole: 0,
+            told: checkpoints.clone(),
         };
         let checkpointer = std::thread::Builder::new()
             .name("checkpointer".into())
@@ -140,7 +143,7 @@ impl Engine {
         let ticker = tick(log.clone(), stopping.clone());
         let position = restored.position;
         let alarm = StopOnDrop(alarm);
-        Ok(Engine { alarm, log, pace, tally, position, stopping, guards, checkpointer, ticker })
+        Ok(Engine { alarm, log, pace, tally, checkpoints, position, stopping, guards, checkpointer, ticker })
     }
     /// How far sequencer and outputs are.
     pub fn pace(&self) -> &Arc<Pace> {
@@ -149,6 +152,10 @@ impl Engine {
     /// Counters.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.tally
+    }
+    /// What became of checkpoints.
+    pub fn checkpoints(&self) -> &Arc<Checkpoints> {
+        &self.checkpoints
     }
     /// Where it started.
     pub fn started_at(&self) -> &Position {
