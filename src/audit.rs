@@ -3,8 +3,9 @@
 //! `events.raw` = scored + duplicate + rejected + quarantined + heartbeats + in flight; what is scored in the log is in the
 //! store as far as persist has read; every alert of the log is in the store. Ids are compared as 128-bit hashes, in passes
 //! over a part of them at a time, so that memory stays bounded whatever the log holds.
-//! Deliberately absent: deliveries (their own sums), repairing.
+//! Deliveries have their own sums, see [`crate::deliver::audit`]. Deliberately absent: repairing.
 
+use crate::deliver::audit::{AuditError as DeliveryError, DeliverySums, compare_with_log, delivery_sums};
 use crate::gateway::rejects::GATEWAY_KIND;
 use crate::persist::READER;
 use crate::store::positions;
@@ -61,6 +62,12 @@ pub struct AuditReport {
     pub alerts: u64,
     /// Of them not in the store.
     pub alerts_missing_in_store: u64,
+    /// Deliveries, over (message, destination).
+    pub deliveries: DeliverySums,
+    /// Pairs that follow from the log and are not in the outbox.
+    pub deliveries_missing: u64,
+    /// Pairs in the outbox that follow from nothing in the log.
+    pub deliveries_invented: u64,
     /// Some of the ids that do not agree, `source/id`.
     pub examples: Vec<String>,
     /// Does everything agree?
@@ -191,7 +198,10 @@ pub fn audit(log: &dyn EventLog, store: &Store) -> Result<AuditReport, AuditErro
         events(&Pass { view: &view, store, read: &read, mine: &mine }, &mut report)?;
     }
     alerts(&view, store, &read, &mut report)?;
-    report.agrees = report.missing + report.invented + report.missing_in_store + report.alerts_missing_in_store == 0;
+    deliveries(log, store, &mut report)?;
+    let events = report.missing + report.invented + report.missing_in_store + report.alerts_missing_in_store;
+    let sent = report.deliveries_missing + report.deliveries_invented;
+    report.agrees = events + sent == 0 && report.deliveries.agree();
     Ok(report)
 }
 
@@ -305,6 +315,21 @@ impl Pass<'_> {
         })?;
         Ok(scored)
     }
+}
+
+/// Deliveries: their sums, and the pairs of message and destination against the log.
+fn deliveries(log: &dyn EventLog, store: &Store, report: &mut AuditReport) -> Result<(), AuditError> {
+    let found = compare_with_log(store, log).map_err(|error| match error {
+        DeliveryError::Store(error) => AuditError::Store(error),
+        DeliveryError::Log(error) => AuditError::Log(error),
+    })?;
+    report.deliveries = delivery_sums(store)?;
+    (report.deliveries_missing, report.deliveries_invented) =
+        (found.missing.len() as u64, found.unexpected.len() as u64);
+    for (message, endpoint) in found.missing.iter().chain(&found.unexpected) {
+        name(report, "delivery", (endpoint, message));
+    }
+    Ok(())
 }
 
 /// Alerts and incidents of the log, as far as persist has read, against the store.

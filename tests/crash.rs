@@ -3,7 +3,17 @@
 
 #[path = "crash/child.rs"]
 mod child;
+#[path = "crash/floods.rs"]
+mod floods;
+#[path = "crash/kills.rs"]
+mod kills;
 #[path = "crash/late.rs"]
 mod late;
+#[path = "crash/live.rs"]
+mod live;
+#[path = "crash/poison.rs"]
+mod poison;
 #[path = "crash/rounds.rs"]
 mod rounds;
+#[path = "crash/stops.rs"]
+mod stops;

@@ -87,6 +87,10 @@ async fn live(dir: &Path, lines: &[String]) -> Vec<String> {
     let mut take = |_, _, value: &[u8]| scored.push(String::from_utf8(value.to_vec()).unwrap());
     app.log.reader().each(place, 0, app.log.end(place), &mut take).unwrap();
     app.stop().await.unwrap();
+    let log = pulse::log::SqliteLog::open_reader(&dir.join("data/log.db")).unwrap();
+    let store = pulse::store::Store::open(&dir.join("data/store.db")).unwrap();
+    let report = pulse::audit::audit(&*log, &store).unwrap();
+    assert!(report.agrees && report.scored == lines.len() as u64, "{report:#?}");
     scored
 }
 

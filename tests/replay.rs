@@ -8,3 +8,5 @@ mod bootstrap;
 mod import;
 #[path = "replay/switch.rs"]
 mod switch;
+#[path = "replay/time.rs"]
+mod time;

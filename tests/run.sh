@@ -34,4 +34,7 @@ if ! "$tools/venv/bin/python" -c "import hdrh" 2>/dev/null; then
     "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8
 fi
 
+# a real Apache Kafka; the tests start and stop it themselves
+tests/services/kafka.sh install
+
 exec cargo test --workspace --locked "$@"

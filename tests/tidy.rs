@@ -3,6 +3,8 @@
 //!
 //! Deliberately absent: that every configuration key is documented (`src/config/tests.rs`).
 
+#[path = "tidy/faults.rs"]
+mod faults;
 #[path = "tidy/layers.rs"]
 mod layers;
 #[path = "tidy/licences.rs"]

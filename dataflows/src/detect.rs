@@ -12,13 +12,15 @@
 
 use crate::checkpoint::{Blob, Piece, Position, State};
 use crate::control::Artifacts;
-use crate::intake::{Intake, Share};
-use crate::ports::{Acker, Cause, EventLog, Meta, Partition, Records, Topic, partition};
+use crate::intake::{Intake, IntakeError, Share};
+use crate::ports::{Acker, Cause, EventLog, LogError, Meta, Partition, Records, Topic, partition};
+use crate::quarantine::{Extent, Quarantines};
 use crate::tally::Mark;
 pub use crate::tally::Tally;
 use pulse_models::features::GROUPS;
 use pulse_operators::alert::Message;
 use pulse_operators::batch::Batch;
+use pulse_operators::cause::working;
 use pulse_operators::decide::{Outputs, decide_batch, deciding};
 use pulse_operators::dedup::{Ids, probes};
 use pulse_operators::entity::{Entities, TABLES, touches};
@@ -81,6 +83,39 @@ pub struct Done {
     pub rejected: BTreeMap<u16, u64>,
     /// All alerts of epochs up to here are there.
     pub alerts: u64,
+    /// Of the epoch behind it the first so many.
+    pub alerts_more: usize,
+}
+impl Done {
+    /// How many messages of an epoch are there.
+    fn alerts_of(&self, epoch: u64) -> usize {
+        match epoch.saturating_sub(self.alerts) {
+            0 => usize::MAX,
+            1 => self.alerts_more,
+            _ => 0,
+        }
+    }
+}
+
+/// Why a dataflow cannot go on.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum Fatal {
+    /// What is stored is damaged or gone: whoever tries again finds the same.
+    #[error("{0}")]
+    Damaged(String),
+    /// Anything else: another try may help.
+    #[error("{0}")]
+    Failed(String),
+}
+impl From<IntakeError> for Fatal {
+    fn from(error: IntakeError) -> Fatal {
+        match &error {
+            IntakeError::Log(LogError::Damaged(_) | LogError::Trimmed(_)) | IntakeError::Lost(_) => {
+                Fatal::Damaged(error.to_string())
+            }
+            _ => Fatal::Failed(error.to_string()),
+        }
+    }
 }
 
 /// What all workers of a process start from.
@@ -101,6 +136,8 @@ pub struct Job {
     pub known: u64,
     /// What is in the log already.
     pub done: Done,
+    /// What is left out.
+    pub quarantines: Quarantines,
     /// Where outputs go.
     pub output: Output,
     /// Where copies for checkpoints go; `None`: none are taken.
@@ -110,7 +147,7 @@ pub struct Job {
     /// Counters.
     pub tally: Arc<Tally>,
     /// What to do when the log or a control record cannot be read: must not return.
-    pub fatal: Box<dyn Fn(&str) + Send + Sync>,
+    pub fatal: Box<dyn Fn(&Fatal) + Send + Sync>,
 }
 
 type Boxed = Box<Batch>;
@@ -134,7 +171,9 @@ pub fn build(worker: &mut Worker, job: &Arc<Job>) {
             tally.rule_failures.fetch_add(scorer.take_failures(), Ordering::Relaxed);
             out.push(count(b));
         });
-        let (seen, batches) = split(scope, batches, "Points", |b: &mut Boxed, out| out.push(points(b)));
+        let mut merged = Preaggregate::default();
+        let (seen, batches) =
+            split(scope, batches, "Points", move |b: &mut Boxed, out| out.push(points(b, &mut merged)));
         decisions(scope, job, progress, &checkpoints, batches, counts, seen);
     });
 }
@@ -146,10 +185,10 @@ fn intake<'s>(
     checkpoints: Checkpoints,
 ) -> StreamVec<'s, u64, Boxed> {
     let share = Share { worker: scope.index(), peers: scope.peers(), partitions: job.partitions };
-    let mut intake = match Intake::new(&*job.log, share, job.position.clone(), job.artifacts.clone()) {
+    let mut intake = match new_intake(job, share) {
         Ok(intake) => Some(intake),
         Err(e) => {
-            (job.fatal)(&e.to_string());
+            (job.fatal)(&e.into());
             None
         }
     };
@@ -178,11 +217,15 @@ fn intake<'s>(
             }
             Ok(None) => Pull::Wait,
             Err(e) => {
-                (job.fatal)(&e.to_string());
+                (job.fatal)(&e.into());
                 Pull::End
             }
         }
     })
+}
+
+fn new_intake(job: &Job, share: Share) -> Result<Intake, IntakeError> {
+    Intake::new(&*job.log, share, job.position.clone(), job.artifacts.clone(), job.quarantines.clone())
 }
 
 fn own_groups(scope: Scope<'_, u64>) -> impl Iterator<Item = usize> {
@@ -249,16 +292,17 @@ fn blob(job: &Job, blob: Blob) -> Option<Vec<u8>> {
 }
 
 /// The points of a batch's series and where its partitions are in time.
-fn points(batch: &Boxed) -> Seen {
-    let (mut merged, mut of_event, money) = (Preaggregate::default(), Vec::new(), batch.context.money());
+fn points(batch: &Boxed, merged: &mut Preaggregate) -> Seen {
+    let money = batch.context.money();
+    let work = working("Points");
     for (_, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
-        series::points(event, &batch.arena, &money, &mut of_event);
-        of_event.drain(..).for_each(|point| merged.add(point));
+        work.at(event.order());
+        series::points(event, &batch.arena, &money, merged);
     }
     Seen {
         clock_ms: batch.clock_ms,
         times: batch.times.clone(),
-        points: merged.drain().collect(),
+        points: merged.drain(),
         tuning: batch.switched.then(|| batch.context.tuning()),
     }
 }
@@ -278,7 +322,7 @@ fn decisions<'s>(
     let context = job.position.active.context(&*job.artifacts);
     let (initial, tuning) = match &context {
         Ok(context) => (GROUPS.map(|g| context.initial_threshold(g)), context.tuning()),
-        Err(e) => return (job.fatal)(&e.to_string()),
+        Err(e) => return (job.fatal)(&Fatal::Failed(e.to_string())),
     };
     let trackers = match blob(job, Blob::Thresholds) {
         Some(bytes) => bitcode::decode(&bytes).map_err(|e| e.to_string()),
@@ -290,15 +334,18 @@ fn decisions<'s>(
     };
     let (trackers, reports) = match (trackers, reports) {
         (Ok(trackers), Ok(reports)) => (trackers, reports),
-        (Err(e), _) => return (job.fatal)(&e),
-        (_, Err(e)) => return (job.fatal)(&e.to_string()),
+        (Err(e), _) => return (job.fatal)(&Fatal::Failed(e)),
+        (_, Err(e)) => return (job.fatal)(&Fatal::Failed(e.to_string())),
     };
     let start = trackers.recent().to_vec();
     let new = thresholds(scope, counts, due(), trackers, blob_keeper(job, Blob::Thresholds));
     let sink = job.clone();
+    let mut room = 0;
     let anomalies = deciding(scope, batches, new, &start, move |batch: Boxed, thresholds, found| {
         let mut parts = BTreeMap::<Partition, Records>::new();
-        decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, &mut parts), found);
+        decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, room, &mut parts), found);
+        room = parts.values().map(Records::bytes).max().unwrap_or(0);
+        found.retain(|a| !sink.quarantines.holds(a.partition, a.offset, Extent::Alert));
         sink.tally.decided(&batch, found.len());
         (sink.output)(me, batch.epoch, parts.into_iter().collect());
         sink.tally.mark(me, batch.epoch, Mark::Scored);
@@ -309,26 +356,27 @@ fn decisions<'s>(
     report(scope, seen, anomalies, due(), reports, keep, move |epoch, clock_ms, messages, figures| {
         sink.tally.reported(figures);
         let mut records = Records::default();
-        if epoch > sink.done.alerts {
-            alerts(epoch, clock_ms, &messages, &mut records);
-        }
+        alerts(epoch, clock_ms, &messages, sink.done.alerts_of(epoch), &mut records);
         let parts = if records.is_empty() { vec![] } else { vec![(partition(Topic::Alerts, 0), records)] };
         (sink.output)(peers, epoch, parts);
     });
 }
 
-fn write(done: &Done, batch: &Batch, output: Outputs, parts: &mut BTreeMap<Partition, Records>) {
+/// `room`: bytes that the last batch took; this one is likely to take as many, and growing would copy them.
+fn write(done: &Done, batch: &Batch, output: Outputs, room: usize, parts: &mut BTreeMap<Partition, Records>) {
     let (topic, done) = if output.rejected { (Topic::Rejected, &done.rejected) } else { (Topic::Scored, &done.scored) };
     if done.get(&output.partition).is_some_and(|last| output.offset <= *last) {
         return;
     }
     let cause = Cause { partition: output.partition, offset: output.offset, kind: 0 };
     let meta = Meta { time_ms: batch.clock_ms, cause };
-    parts.entry(partition(topic, output.partition)).or_default().push(meta, output.value);
+    let room = if output.rejected { 0 } else { room };
+    let records = parts.entry(partition(topic, output.partition));
+    records.or_insert_with(|| Records::with_room(batch.events.len(), room)).push(meta, output.value);
 }
 
-fn alerts(epoch: u64, clock_ms: i64, messages: &[Message], records: &mut Records) {
-    for (kind, message) in messages.iter().enumerate() {
+fn alerts(epoch: u64, clock_ms: i64, messages: &[Message], there: usize, records: &mut Records) {
+    for (kind, message) in messages.iter().enumerate().skip(there) {
         let (partition, offset) = message.cause.unwrap_or((BY_TIME, epoch));
         let cause = Cause { partition, offset, kind: kind as u32 };
         records.push(Meta { time_ms: clock_ms, cause }, &message.json);

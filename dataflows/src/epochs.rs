@@ -5,7 +5,8 @@
 //! flight; else when [`BUSY`] events wait and fewer than [`IN_FLIGHT`] are in flight; else when the last is acknowledged.
 //! Deliberately absent: the log itself and the system's clock; both are handed in.
 
-use crate::ports::{Acker, EventLog, Hook, LogError, LogReader, Partition, Topic, partition};
+use crate::ports::{Acker, EventLog, HOLE, Hook, LogError, LogReader, Partition, Topic, partition};
+use crate::quarantine::{Quarantine, Quarantines};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
@@ -49,6 +50,13 @@ impl Entry {
         let head = [self.generation, self.epoch, self.clock_ms as u64, self.idle_ms as u64, u64::from(self.checkpoint)];
         head.iter().chain(&self.ends).flat_map(|word| word.to_le_bytes()).collect()
     }
+    /// The same entry for a log that has more partitions by now: new ones stand at their beginning.
+    pub fn widen(&mut self, partitions: u16) {
+        let (have, want) = (self.ends.len(), usize::from(partitions) + 2);
+        if (2..want).contains(&have) {
+            self.ends.splice(have - 2..have - 2, std::iter::repeat_n(0, want - have));
+        }
+    }
     /// `None` when the bytes are no entry.
     pub fn parse(bytes: &[u8]) -> Option<Entry> {
         let (words, rest) = bytes.as_chunks::<8>();
@@ -65,30 +73,41 @@ impl Entry {
     }
 }
 
-/// Reads the entries that count. An empty record is a fence: its offset is the generation from there on, and entries of
-/// another generation behind it are a zombie's.
+/// Reads the entries that count. An empty record is a fence: its offset is the generation from there on, and what another
+/// generation wrote behind it is a zombie's.
 pub struct EpochReader {
     reader: Box<dyn LogReader>,
+    partitions: u16,
     next: u64,
     generation: u64,
+    quarantines: Quarantines,
 }
 
 impl EpochReader {
     /// From offset `next`, where `generation` is in force.
     pub fn new(log: &dyn EventLog, next: u64, generation: u64) -> EpochReader {
-        EpochReader { reader: log.reader(), next, generation }
+        let partitions = log.partitions(Topic::Raw);
+        EpochReader { reader: log.reader(), partitions, next, generation, quarantines: Quarantines::default() }
     }
     /// The next entry that counts, if it is there already.
     pub fn next_entry(&mut self) -> Result<Option<Entry>, LogError> {
         let epochs = partition(Topic::Epochs, 0);
         while let Some(block) = self.reader.block(epochs, self.next)? {
-            let (at, record) = (self.next, block.record(self.next).1);
+            let (at, (meta, record)) = (self.next, block.record(self.next));
             self.next += 1;
             if record.is_empty() {
-                self.generation = at;
+                self.generation = if meta.cause.kind == HOLE { self.generation } else { at };
                 continue;
             }
-            let entry = Entry::parse(record).ok_or_else(|| LogError::Damaged(format!("entry {at} of pulse.epochs")))?;
+            if let Some((generation, quarantine)) = Quarantine::parse(record) {
+                if generation == self.generation {
+                    self.quarantines.add(quarantine);
+                }
+                continue;
+            }
+            let mut entry =
+                Entry::parse(record).ok_or_else(|| LogError::Damaged(format!("entry {at} of pulse.epochs")))?;
+            entry.widen(self.partitions);
             if entry.generation == self.generation {
                 return Ok(Some(entry));
             }
@@ -98,6 +117,10 @@ impl EpochReader {
     /// Offset in `pulse.epochs` behind the last entry read.
     pub fn position(&self) -> u64 {
         self.next
+    }
+    /// What was put into quarantine in what was read.
+    pub fn quarantines(&self) -> &Quarantines {
+        &self.quarantines
     }
     /// The generation in force there.
     pub fn generation(&self) -> u64 {
@@ -111,6 +134,7 @@ pub struct Pace {
     acknowledged: AtomicU64,
     cut: AtomicU64,
     checkpointing: AtomicBool,
+    wanted: AtomicBool,
 }
 impl Pace {
     /// All outputs of epochs up to here are committed.
@@ -124,6 +148,14 @@ impl Pace {
     /// The checkpoint that was asked for is finished, or given up: the next may be asked for.
     pub fn checkpoint_done(&self) {
         self.checkpointing.store(false, Ordering::Release);
+    }
+    /// Ask for a checkpoint as soon as everything is taken up, input or not: before a stop.
+    pub fn want_checkpoint(&self) {
+        self.wanted.store(true, Ordering::Release);
+    }
+    /// None is under way or asked for.
+    pub fn no_checkpoint(&self) -> bool {
+        !self.wanted.load(Ordering::Acquire) && !self.checkpointing.load(Ordering::Acquire)
     }
 }
 
@@ -185,7 +217,7 @@ impl Sequencer {
         let clock_ms = (self.clock_ms)().max(self.last.clock_ms);
         let passed_ms = clock_ms - self.last.clock_ms;
         let idle = pending == 0 && flight == 0 && passed_ms >= IDLE_STEP_MS && self.last.epoch > 0;
-        if pending == 0 && !idle {
+        if pending == 0 && !idle && !(flight == 0 && self.wanted()) {
             return None;
         }
         // the time in which no process ran is nobody's silence
@@ -209,13 +241,18 @@ impl Sequencer {
         Some(entry)
     }
 
+    /// Is a checkpoint asked for that can be begun now?
+    fn wanted(&self) -> bool {
+        self.pace.wanted.load(Ordering::Acquire) && !self.pace.checkpointing.load(Ordering::Acquire)
+    }
+
     fn due(&mut self, clock_ms: i64) -> bool {
         let every = self.cutting.checkpoint_every_ms;
-        let due = every > 0
-            && clock_ms - self.checkpoint_ms >= every
-            && !self.pace.checkpointing.swap(true, Ordering::AcqRel);
+        let time = every > 0 && clock_ms - self.checkpoint_ms >= every;
+        let due = (time || self.wanted()) && !self.pace.checkpointing.swap(true, Ordering::AcqRel);
         if due {
             self.checkpoint_ms = clock_ms;
+            self.pace.wanted.store(false, Ordering::Release); // after the mark that it is under way
         }
         due
     }
@@ -290,6 +327,35 @@ mod tests {
             }
             prop_assert_eq!(last.ends, there);
         }
+    }
+
+    #[test]
+    fn an_entry_grows_with_the_log() {
+        let of = |ends: &[u64]| Entry { ends: ends.to_vec(), ..Entry::default() };
+        let mut entry = of(&[7, 8, 5, 6]);
+        entry.widen(2);
+        assert_eq!(entry, of(&[7, 8, 5, 6]));
+        entry.widen(4);
+        assert_eq!(entry, of(&[7, 8, 0, 0, 5, 6]), "labels and control stay behind the events");
+    }
+
+    #[test]
+    fn a_checkpoint_that_is_asked_for_comes_when_nothing_is_in_flight_and_once() {
+        let clock = Arc::new(AtomicI64::new(10));
+        let mut s = sequencer(&clock);
+        let marks = |entries: Vec<Vec<u8>>| {
+            entries.iter().filter_map(|e| Entry::parse(e)).map(|e| e.checkpoint).collect::<Vec<_>>()
+        };
+        assert_eq!(marks(s.cut(&|_| 1)), [false]);
+        s.pace.want_checkpoint();
+        assert_eq!(marks(s.cut(&|_| 1)), [false; 0], "an epoch is in flight");
+        (0..2).for_each(|acker| s.outputs(acker, 1));
+        assert_eq!(marks(s.cut(&|_| 1)), [true]);
+        assert!(!s.pace.no_checkpoint());
+        (0..2).for_each(|acker| s.outputs(acker, 2));
+        assert_eq!(marks(s.cut(&|_| 1)), [false; 0]);
+        s.pace.checkpoint_done();
+        assert!(s.pace.no_checkpoint());
     }
 
     #[test]

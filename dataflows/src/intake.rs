@@ -8,6 +8,7 @@ use crate::checkpoint::{PartitionTime, Position};
 use crate::control::{Artifacts, Control};
 use crate::epochs::{Entry, EpochReader};
 use crate::ports::{EventLog, LogError, LogReader, Meta, Topic, partition};
+use crate::quarantine::{Extent, Quarantines};
 use pulse_operators::batch::{Batch, Rejected};
 use pulse_operators::context::Context;
 use pulse_operators::record::{Reject, decode};
@@ -43,6 +44,7 @@ pub struct Intake {
     position: Position,
     artifacts: Arc<dyn Artifacts>,
     context: Arc<Context>,
+    quarantines: Quarantines,
     switched: bool,
 }
 
@@ -61,12 +63,13 @@ pub enum IntakeError {
 }
 
 impl Intake {
-    /// Goes on behind `position`.
+    /// Goes on behind `position`, without what is in quarantine there.
     pub fn new(
         log: &dyn EventLog,
         share: Share,
         position: Position,
         artifacts: Arc<dyn Artifacts>,
+        quarantines: Quarantines,
     ) -> Result<Intake, IntakeError> {
         let context = position.active.context(&*artifacts).map_err(|e| IntakeError::Control(0, e.to_string()))?;
         let mut position = position;
@@ -79,6 +82,7 @@ impl Intake {
             position,
             artifacts,
             context: Arc::new(context),
+            quarantines,
             switched: true,
         })
     }
@@ -132,8 +136,11 @@ impl Intake {
         let at = usize::from(p);
         let (from, to) = (self.position.entry.ends[at], entry.ends.get(at).copied().unwrap_or(0));
         let time = self.position.times.entry(p).or_default();
-        let context = &self.context;
-        let mut take = |offset, meta, value: &[u8]| take_event(batch, time, context, (p, offset), meta, value);
+        let (context, quarantines) = (&self.context, &self.quarantines);
+        let mut take = |offset, meta, value: &[u8]| match quarantines.holds(p, offset, Extent::Event) {
+            true => batch.rejected.push(rejected((p, offset), meta, value, Reject::quarantined())),
+            false => take_event(batch, time, context, (p, offset), meta, value),
+        };
         if self.reader.each(partition(Topic::Raw, p), from, to, &mut take)? != to {
             return Err(IntakeError::Lost(entry.epoch));
         }

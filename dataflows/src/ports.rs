@@ -1,9 +1,16 @@
 //! The ports: what a dataflow asks of a log, with the promises that every implementation keeps.
 //!
-//! Order: records of one partition keep the order of their appends, offsets are dense and count from 0.
+//! Order: records of one partition keep the order of their appends, offsets are dense and count from 0; where a broker left
+//! an offset empty (the marks of a producer's transactions) stands a [`HOLE`].
 //! Durability: an acknowledged request without `outputs` survives a loss of power; one with `outputs` survives a crash of
-//! the process, and a loss of power once [`EventLog::sync`] has returned or a later request was acknowledged.
-//! Atomicity: a request is in the log whole or not at all, over all its partitions.
+//! the process, and a loss of power once [`EventLog::sync`] has returned or a later request was acknowledged. On a broker
+//! that is: every replica in sync has it.
+//! Atomicity: of a request that was refused or cut off by a crash, each partition holds a prefix of its part. Embedded,
+//! one prefix is all or nothing over all partitions; on a broker each partition has its own, the records of a part need
+//! not lie side by side when others append too, and records of a request whose `expect` failed may be there. So nothing may
+//! follow from one partition about another: whoever goes on after a crash looks at the end of each.
+//! Repeats: an owner that was replaced may still append outputs of valid epochs. They are the same bytes with the same
+//! cause, so readers go by the cause.
 //! Deliberately absent: who decides the epochs (that is a [`Hook`]), retries, networking.
 
 use std::sync::Arc;
@@ -87,6 +94,9 @@ pub struct Cause {
 /// `kind` of records in `events.rejected` that the gateway wrote: they follow from nothing in the log.
 pub const FROM_GATEWAY: u32 = u32::MAX;
 
+/// `kind` of an offset without a record: readers pass over it.
+pub const HOLE: u32 = u32::MAX - 1;
+
 /// What stands beside a record's value.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Meta {
@@ -105,6 +115,10 @@ pub struct Records {
     data: Vec<u8>,
 }
 impl Records {
+    /// None yet, with room for so many of so many bytes in all.
+    pub fn with_room(records: usize, bytes: usize) -> Records {
+        Records { ends: Vec::with_capacity(records), data: Vec::with_capacity(bytes) }
+    }
     /// One record.
     pub fn of(meta: Meta, value: &[u8]) -> Records {
         let mut records = Records::default();
@@ -113,10 +127,12 @@ impl Records {
     }
     /// Adds a record.
     pub fn push(&mut self, meta: Meta, value: &[u8]) {
-        self.data.extend(meta.time_ms.to_le_bytes());
-        self.data.extend(meta.cause.offset.to_le_bytes());
-        self.data.extend(meta.cause.kind.to_le_bytes());
-        self.data.extend(meta.cause.partition.to_le_bytes());
+        let mut head = [0; META];
+        head[..8].copy_from_slice(&meta.time_ms.to_le_bytes());
+        head[8..16].copy_from_slice(&meta.cause.offset.to_le_bytes());
+        head[16..20].copy_from_slice(&meta.cause.kind.to_le_bytes());
+        head[20..].copy_from_slice(&meta.cause.partition.to_le_bytes());
+        self.data.extend_from_slice(&head);
         self.data.extend_from_slice(value);
         self.ends.push(self.data.len() as u32);
     }
@@ -244,7 +260,7 @@ pub type Ack = Box<dyn FnOnce(Result<Vec<u64>, LogError>) + Send>;
 pub struct Request {
     /// Records by partition.
     pub parts: Vec<(Partition, Records)>,
-    /// Refuse unless this partition ends exactly here.
+    /// Refuse unless this partition ends exactly here. On a broker the refusal may come after the append.
     pub expect: Option<(Partition, u64)>,
     /// These are the outputs of the acker for all epochs up to this one: not synced for themselves.
     pub outputs: Option<(Acker, u64)>,
@@ -262,6 +278,23 @@ pub trait Hook: Send {
     fn committed(&mut self);
     /// There is input that waits for outputs.
     fn waiting(&self) -> bool;
+}
+
+/// Counters of a log since it was opened.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Counters {
+    /// Transactions, or acknowledged requests.
+    pub commits: u64,
+    /// Of them those that promise durability by themselves.
+    pub syncs: u64,
+    /// Requests refused before they were written.
+    pub refused: u64,
+    /// Troubles that were tried again: brokers that did not answer, a full disk.
+    pub retried: u64,
+    /// Bytes that wait to be written now.
+    pub waiting_bytes: u64,
+    /// Pages in the write-ahead file now; 0 where there is none.
+    pub wal_pages: u64,
 }
 
 /// A durable log of topics with partitions. See the module for its promises.
@@ -290,6 +323,20 @@ pub trait EventLog: Send + Sync {
     fn install(&self, hook: Box<dyn Hook>);
     /// Lets the writer look at the hook again though nothing was appended.
     fn nudge(&self);
+    /// Takes nothing more and finishes what waits. Must not be called from an acknowledgement.
+    fn close(&self) {}
+    /// Are records that are gone passed over? Else a reader is told [`LogError::Trimmed`].
+    fn skips_gaps(&self) -> bool {
+        false
+    }
+    /// Records of each input partition that no epoch names yet; empty where nobody counts them.
+    fn lags(&self) -> Vec<(Partition, u64)> {
+        Vec::new()
+    }
+    /// What it has counted.
+    fn counters(&self) -> Counters {
+        Counters::default()
+    }
     /// Appends and waits until it is durable; the first offset of each part.
     fn append_wait(&self, mut request: Request) -> Result<Vec<u64>, LogError> {
         let (tx, rx) = std::sync::mpsc::channel();
@@ -318,7 +365,9 @@ pub trait LogReader: Send {
             let end = block.end().min(to);
             for offset in from..end {
                 let (meta, value) = block.record(offset);
-                f(offset, meta, value);
+                if meta.cause.kind != HOLE {
+                    f(offset, meta, value);
+                }
             }
             from = end;
         }

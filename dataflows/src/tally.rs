@@ -53,6 +53,8 @@ pub struct Tally {
     pub scored: AtomicU64,
     /// Anomalies.
     pub anomalies: AtomicU64,
+    /// Events that were left out because they are in quarantine.
+    pub quarantined: AtomicU64,
     /// Evaluations of the user's own rules that failed.
     pub rule_failures: AtomicU64,
     /// Watermark, ms since the epoch.
@@ -88,6 +90,8 @@ impl Tally {
         if let Some(time) = batch.times.iter().map(|t| t.1).min() {
             self.watermark_ms.store(time.max(0) as u64, Relaxed);
         }
+        let quarantined = batch.rejected.iter().filter(|r| r.reject.is_quarantined()).count() as u64;
+        self.quarantined.fetch_add(quarantined, Relaxed);
         if !batch.rejected.is_empty() {
             let mut rejected = self.rejected.lock().unwrap_or_else(PoisonError::into_inner);
             batch.rejected.iter().for_each(|r| *rejected.entry(r.reject.code).or_default() += 1);

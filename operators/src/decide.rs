@@ -4,6 +4,7 @@
 
 use crate::alert::Anomaly;
 use crate::batch::{Batch, Channel, Score};
+use crate::cause::working;
 use crate::record::scored::{Decision, Severity, on_scale, scored, text};
 use crate::record::{EntityKind, Event};
 use crate::threshold::{Thresholds, of_group};
@@ -144,9 +145,10 @@ fn rejected(out: &mut Vec<u8>, r: &crate::batch::Rejected) {
 
 /// Decides about a whole batch: every record to `write`, in the order of (partition, offset), anomalies to `found`.
 pub fn decide_batch(batch: &Batch, thresholds: &Thresholds, write: &mut dyn FnMut(Outputs), found: &mut Vec<Anomaly>) {
-    let mut json = Vec::with_capacity(1024);
+    let (mut json, work) = (Vec::with_capacity(1024), working("Decide"));
     for (event, score) in batch.events.iter().zip(&batch.scores) {
         let Some(score) = score else { continue };
+        work.at(event.order());
         let decision = decide(event, score, thresholds);
         json.clear();
         scored(&mut json, batch, event, score, &decision);

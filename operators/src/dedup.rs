@@ -115,7 +115,7 @@ impl Snapshot for Ids {
 impl Stateful<Probe, Verdict> for Ids {
     fn apply(&mut self, probe: &Probe) -> Verdict {
         let since_ms = probe.received_ms - HORIZON_MS;
-        self.groups.expire(probe.key, |seen| seen.received_ms < since_ms);
+        self.groups.expire(probe.key, since_ms, |seen| seen.received_ms);
         let mut first = false;
         let now = Seen { rest: probe.rest, received_ms: probe.received_ms };
         let seen = self.groups.touch(probe.key, probe.received_ms, || {

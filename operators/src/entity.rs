@@ -3,6 +3,7 @@
 //! Deliberately absent: what an entity keeps ([`crate::state::entity`]) and what is unusual about it (rules and model).
 
 use crate::batch::Batch;
+use crate::cause::working;
 use crate::flow::Snapshot;
 use crate::gather::{Homed, Waiting};
 use crate::keyed::{Keyed, Stateful};
@@ -95,10 +96,11 @@ fn partners_of(kind: EntityKind, mut all: [u32; 4]) -> [u32; 4] {
 /// The touches of a batch: every entity of every event that is no duplicate and no heartbeat. The order within an event is
 /// that in which [`answers_of`] reads.
 pub fn touches(batch: &mut Batch, out: &mut Vec<Touch>) {
-    let mut places = Vec::with_capacity(batch.events.len() + 1);
+    let (mut places, work) = (Vec::with_capacity(batch.events.len() + 1), working("Touches"));
     for slot in 0..batch.events.len() {
         places.push(out.len() as u32);
         if batch.is_scored(slot) {
+            work.at(batch.events[slot].order());
             touches_of(batch, slot, out);
         }
     }

@@ -3,6 +3,7 @@
 //!
 //! Deliberately absent: what the state is; see [`crate::state`].
 
+use crate::cause::working;
 use crate::flow::{Due, Snapshot};
 use crate::split::Sized1024;
 use crate::state::groups::owner_of;
@@ -34,7 +35,7 @@ pub trait Stateful<T, A>: Snapshot {
 pub fn keyed<'s, T, A, S>(
     scope: Scope<'s, u64>,
     records: StreamVec<'s, u64, T>,
-    name: &str,
+    name: &'static str,
     due: Due,
     mut state: S,
 ) -> StreamVec<'s, u64, A>
@@ -63,7 +64,11 @@ where
                 let (epoch, (cap, mut records)) = entry.remove_entry();
                 copying |= begin_before(&due, &mut state, |c| c < epoch);
                 records.sort_by_key(Keyed::order); // stable, and finds the runs that the senders made
-                output.session_with_builder(&cap).give_iterator(records.iter().map(|r| state.apply(r)));
+                let work = working(name);
+                output.session_with_builder(&cap).give_iterator(records.iter().map(|record| {
+                    work.at(record.order());
+                    state.apply(record)
+                }));
                 state.closed();
             }
             copying |= begin_before(&due, &mut state, |c| !frontier.less_equal(&c)); // all closed epochs are applied

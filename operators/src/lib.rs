@@ -5,12 +5,13 @@
 //! Generic operators, in the order in which a batch meets them: [`source`] opens epochs, [`split`] explodes a batch into
 //! small records, [`keyed`] answers them from state, [`gather`] waits for the answers at home.
 //! What they carry: [`batch`] the events of an epoch, [`dedup`], [`entity`], [`score`], [`threshold`], [`decide`],
-//! [`alert`], [`report`].
+//! [`alert`], [`report`]. [`cause`]: what a worker is at when it panics.
 //!
 //! Deliberately absent: I/O, wall clocks, async. Time comes in with the records, tables and models as values.
 
 pub mod alert;
 pub mod batch;
+pub mod cause;
 pub mod context;
 pub mod decide;
 pub mod dedup;

@@ -5,6 +5,7 @@
 //! Deliberately absent: what an alert is ([`crate::alert`]) and when a series is unusual ([`crate::series`]).
 
 use crate::alert::{AlertBook, Anomaly, Message};
+use crate::cause::working;
 use crate::context::SeriesTuning;
 use crate::flow::{Due, Snapshot};
 use crate::keyed::begin_before;
@@ -98,7 +99,12 @@ impl Reports {
     pub fn take(&mut self, seen: Vec<Seen>, mut anomalies: Vec<Anomaly>) -> Vec<Message> {
         let mut out = Vec::new();
         anomalies.sort_by_key(Anomaly::order);
-        anomalies.iter().for_each(|a| self.alerts.take(a, &mut out));
+        let work = working("Report");
+        for anomaly in &anomalies {
+            work.at(anomaly.order());
+            self.alerts.take(anomaly, &mut out);
+        }
+        drop(work);
         for s in seen {
             if let Some(tuning) = s.tuning {
                 self.tune(tuning);
@@ -110,14 +116,14 @@ impl Reports {
             self.alerts.advance(watermark_ms, &mut out);
             let config = self.series.config().clone();
             for closed in self.series.advance(watermark_ms) {
-                let value = match closed {
+                let json = match closed {
                     SeriesOutput::Incident(_, incident, _) if self.tuning.is_quiet(incident.started_ms) => continue,
                     SeriesOutput::Closed(minute) => json::closed(&minute, watermark_ms, &config),
                     SeriesOutput::Incident(stage, incident, at_ms) => {
-                        json::incident(stage, &incident, at_ms, &config, &[]).to_string()
+                        json::incident(stage, &incident, at_ms, &config, &[]).to_string().into_bytes()
                     }
                 };
-                out.push(Message { cause: None, json: value.into_bytes() });
+                out.push(Message { cause: None, json });
             }
         }
         out

@@ -4,6 +4,7 @@
 //! row and its score: live scoring and a later check both go through it. Deliberately absent: thresholds.
 
 use crate::batch::{Batch, Channel, Score};
+use crate::cause::working;
 use crate::entity::answers_of;
 use crate::features::assemble;
 use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
@@ -69,9 +70,12 @@ impl Scorer {
     /// Fills `batch.scores`.
     pub fn score(&mut self, batch: &mut Batch) {
         let mut scores: Vec<Option<Score>> = Vec::with_capacity(batch.events.len());
+        let work = working("Score");
         for slot in 0..batch.events.len() {
+            work.at(batch.events[slot].order());
             scores.push(batch.is_scored(slot).then(|| self.prepare(batch, slot)));
         }
+        drop(work); // the model scores all rows at once
         for group in GROUPS {
             self.slots.clear();
             self.rows.clear();

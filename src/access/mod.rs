@@ -4,7 +4,9 @@
 //! Deliberately absent: users and sessions of the dashboard; keys in addresses, they end in logs.
 
 pub mod key;
+pub mod refusals;
 
+use self::refusals::Refusals;
 use crate::http::Problem;
 use crate::store::Store;
 use axum::http::{HeaderMap, Uri, header};
@@ -74,14 +76,18 @@ pub struct Principal {
     /// The key's public prefix; `None` where no key is asked for.
     pub prefix: Option<Arc<str>>,
     scopes: Scopes,
+    refusals: Option<Arc<Refusals>>,
 }
 impl Principal {
-    /// Lets pass, or 403. A refusal is logged with the key's prefix: it is either an attack or a wrong configuration.
+    /// Lets pass, or 403. A refusal stands in the audit with the key's prefix: it is either an attack or a wrong configuration.
     pub fn require(&self, scope: Scope) -> Result<(), Problem> {
         if self.scopes.allow(scope) {
             return Ok(());
         }
         tracing::warn!(key = self.prefix.as_deref().unwrap_or("-"), scope = scope.name(), "scope refused");
+        if let (Some(refusals), Some(prefix)) = (&self.refusals, &self.prefix) {
+            refusals.count(prefix, scope);
+        }
         Err(Problem::forbidden(scope.name()))
     }
 }
@@ -131,17 +137,19 @@ pub struct Access {
     /// `None`: everybody may do everything (`--no-auth`).
     store: Option<Arc<Store>>,
     keys: RwLock<Keys>,
+    refusals: Arc<Refusals>,
 }
 
 impl Access {
     /// Lets everybody pass. Only for loopback addresses; the caller checks that.
     pub fn open() -> Arc<Access> {
-        Arc::new(Access { store: None, keys: RwLock::default() })
+        Arc::new(Access { store: None, keys: RwLock::default(), refusals: Arc::default() })
     }
     /// Keys of the store. A thread of its own reads them again every second, as long as the gate exists.
     pub fn with_store(store: Arc<Store>) -> Result<Arc<Access>, AccessError> {
         let reader = store.reader()?;
-        let access = Arc::new(Access { keys: RwLock::new(load(&reader)?), store: Some(store) });
+        let access =
+            Arc::new(Access { keys: RwLock::new(load(&reader)?), store: Some(store), refusals: Arc::default() });
         let weak = Arc::downgrade(&access);
         let spawned = std::thread::Builder::new().name("access-refresh".into()).spawn(move || refresh(&weak, &reader));
         if let Err(error) = spawned {
@@ -203,7 +211,7 @@ impl Access {
             return Err(Problem::unauthorized());
         }
         if self.store.is_none() {
-            return Ok(Principal { prefix: None, scopes: Scopes::ALL });
+            return Ok(Principal { prefix: None, scopes: Scopes::ALL, refusals: None });
         }
         let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(bearer);
         self.verify_key(bearer.unwrap_or_default()).ok_or_else(Problem::unauthorized)
@@ -211,7 +219,7 @@ impl Access {
     /// Who holds this key. Hashes and compares whether or not the prefix is known, so both take the same time.
     pub fn verify_key(&self, text: &str) -> Option<Principal> {
         if self.store.is_none() {
-            return Some(Principal { prefix: None, scopes: Scopes::ALL });
+            return Some(Principal { prefix: None, scopes: Scopes::ALL, refusals: None });
         }
         let (prefix, secret) = key::parse(text).unwrap_or_default();
         let hash = key::hash(prefix, secret);
@@ -219,7 +227,8 @@ impl Access {
         let entry = keys.get(prefix);
         let good = key::same(&hash, entry.map_or(&[0; 32], |e| &e.hash));
         let entry = entry.filter(|e| good && !e.revoked && now_ms() < e.expires_ms)?;
-        Some(Principal { prefix: Some(Arc::clone(&entry.prefix)), scopes: entry.scopes })
+        let refusals = Some(Arc::clone(&self.refusals));
+        Some(Principal { prefix: Some(Arc::clone(&entry.prefix)), scopes: entry.scopes, refusals })
     }
     fn reload(&self) -> Result<(), AccessError> {
         if let Some(store) = &self.store {
@@ -237,6 +246,9 @@ fn refresh(access: &Weak<Access>, reader: &Connection) {
         match load(reader) {
             Ok(keys) => *access.keys.write().unwrap_or_else(|e| e.into_inner()) = keys,
             Err(error) => tracing::warn!(%error, "keys could not be read again"),
+        }
+        if let Some(Err(error)) = access.store.as_ref().map(|store| access.refusals.write(store)) {
+            tracing::warn!(%error, "refused calls could not be written down");
         }
     }
 }

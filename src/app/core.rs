@@ -2,29 +2,29 @@
 //!
 //! Deliberately absent: addresses, keys, delivery.
 
-use super::{AppError, Settings, configure, fatal, part};
+use super::{AppError, Settings, configure, damaged, fatal, part};
 use crate::engine::objects::Objects;
+use crate::engine::poison;
 use crate::engine::registry::Registry;
 use crate::engine::{Engine, Options};
-use crate::log::SqliteLog;
+use crate::log::which;
 use crate::persist::{self, Persist};
 use crate::store::Store;
 use crate::telemetry::shared::{Shared, Stage};
 use crate::telemetry::{self, Metrics};
+use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
 /// The store's file in the data folder.
 const STORE: &str = "store.db";
-/// The log's file in the data folder.
-const LOG: &str = "log.db";
 /// How long a dataflow may stand still while something is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
 /// The parts, running.
 pub struct Core {
     /// The event log.
-    pub log: Arc<SqliteLog>,
+    pub log: Arc<dyn EventLog>,
     /// The store.
     pub store: Arc<Store>,
     /// Models.
@@ -42,10 +42,12 @@ impl Core {
         let syncs = shared.clone();
         let log =
             crate::log::Options { synced: Arc::new(move |took| syncs.observe_sync(took)), ..settings.log.clone() };
-        let log = SqliteLog::open(&settings.data.join(LOG), settings.partitions, log)?;
+        let log = which::open(&settings.data, settings.partitions, &log, settings.brokers.as_ref())?;
         let store = Arc::new(Store::open(&settings.data.join(STORE))?);
         Store::copy_beside(&store).map_err(|e| part("store")(&e))?;
         let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        poison::watch(&settings.data);
+        poison::judge(&*log, &objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(objects.clone());
         configure(&*log, &registry, &settings.detect)?;
         let options =
@@ -56,6 +58,7 @@ impl Core {
         let stages = shared.clone();
         let persisting = persist::Options {
             currency: settings.detect.decode.shop_currency.clone(),
+            damaged,
             written: Arc::new(move |took| stages.observe_stage(Stage::Persist, took)),
         };
         let persist =

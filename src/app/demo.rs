@@ -9,7 +9,7 @@ use crate::access::{Scope, Scopes};
 use crate::engine::now_ms;
 use crate::receiver::{Received, Receiver, ReceiverArgs};
 use crate::simulate::{DemoScript, Shop};
-use pulse_dataflows::ports::{EventLog, LogError, Meta, Records, Request, Topic, partition};
+use pulse_dataflows::ports::{LogError, Meta, Records, Request, Topic, partition};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
 

@@ -19,7 +19,8 @@ use crate::engine::registry::Registry;
 use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
 use crate::gateway::{Gateway, GatewayConfig};
-use crate::log::{SqliteLog, retention};
+use crate::log::retention;
+use crate::log::which::Brokers;
 use crate::persist::Persist;
 use crate::sidecar::{self, KpiTargets};
 use crate::store::Store;
@@ -27,17 +28,18 @@ use crate::telemetry::Metrics;
 use crate::telemetry::latency::INGEST_TO_ALERT;
 use crate::telemetry::shared::{Shared, Stage};
 use pulse_dataflows::control::{Active, Artifacts, Control};
+use pulse_dataflows::detect::Fatal;
 use pulse_dataflows::ports::{EventLog, Meta, Partition, Records, Request, Topic, partition};
 use pulse_operators::context::DetectConfig;
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::{Arc, Mutex};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
-/// How long a stop waits for the dataflow to give out what it has taken up.
+/// How long a stop waits for the dataflow to give out what it has taken up, and for a checkpoint of it.
 const DRAIN: Duration = Duration::from_secs(8);
 /// How often old records are forgotten.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
@@ -68,6 +70,8 @@ pub struct Settings {
     pub detect: DetectConfig,
     /// Bounds of the log.
     pub log: crate::log::Options,
+    /// Brokers that keep the log, in place of a file.
+    pub brokers: Option<Brokers>,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
     /// Destinations.
@@ -91,6 +95,7 @@ impl Settings {
             store_days: 400,
             detect: DetectConfig::default(),
             log: crate::log::Options::default(),
+            brokers: None,
             gateway: GatewayConfig::default(),
             webhooks: DeliverConfig::default(),
             kpi: KpiTargets::default(),
@@ -131,16 +136,32 @@ fn part(name: &'static str) -> impl Fn(&dyn std::fmt::Display) -> AppError {
     move |e| AppError::Part(name, e.to_string())
 }
 
-/// Ends the process: the supervisor starts it again, and the log says where to go on.
-pub fn fatal(why: &str) {
-    eprintln!("pulse: cannot go on: {why}");
-    std::process::exit(70);
+/// Ends the process: with 70 the supervisor starts it again, and the log says where to go on. What is damaged stays damaged:
+/// then the end is 65, which nobody tries again.
+pub fn fatal(why: &Fatal) {
+    match why {
+        Fatal::Failed(why) => {
+            eprintln!("pulse: cannot go on: {why}");
+            std::process::exit(70);
+        }
+        Fatal::Damaged(why) => damaged(why),
+    }
+}
+
+/// Ends the process for good, and says what to do.
+pub fn damaged(why: &str) {
+    eprintln!(
+        "pulse: cannot go on, and starting again would not help: {why}\n  Nothing was skipped, and nothing is written any more. \
+         Copy the data folder, check the disk, and put a copy\n  of the folder back; or start on an empty folder and import \
+         what can still be read. `pulse audit` says what is missing."
+    );
+    std::process::exit(65);
 }
 
 /// The whole product in one process.
 pub struct App {
     /// The event log.
-    pub log: Arc<SqliteLog>,
+    pub log: Arc<dyn EventLog>,
     /// The store.
     pub store: Arc<Store>,
     /// Keys.
@@ -259,7 +280,10 @@ impl App {
         self.tasks.wait().await;
         let (engine, log) = (self.engine, self.log.clone());
         let stopped = tokio::task::spawn_blocking(move || {
-            engine.drain(DRAIN);
+            let until = Instant::now() + DRAIN;
+            if !engine.drain(DRAIN) || !engine.checkpoint(until.saturating_duration_since(Instant::now())) {
+                tracing::warn!("stopped before everything was taken up: the next start replays it");
+            }
             engine.stop()
         });
         stopped.await.map_err(|e| part("engine")(&e))??;
@@ -328,7 +352,7 @@ fn configure(log: &dyn EventLog, registry: &Registry, wanted: &DetectConfig) -> 
 
 /// What may be forgotten, and who may still need it.
 struct Forgetter {
-    log: Arc<SqliteLog>,
+    log: Arc<dyn EventLog>,
     store: Arc<Store>,
     objects: Objects,
     persist: Arc<Persist>,

@@ -16,9 +16,9 @@ const GROWN_UP: Duration = Duration::from_secs(60);
 const LOOK: Duration = Duration::from_millis(50);
 
 /// Is a process with this end to be started again? Not when it stopped by itself or cannot be helped by trying again:
-/// usage, data, a needed service, configuration.
+/// usage, data, a needed service, configuration, another owner of the log (two that take it from each other have no end).
 fn again(status: ExitStatus) -> bool {
-    !matches!(status.code(), Some(0 | 64 | 65 | 69 | 78))
+    !matches!(status.code(), Some(0 | 64 | 65 | 69 | 75 | 78))
 }
 
 /// Runs this program with the same arguments until it ends by itself or `stop` says so; its exit code.
@@ -33,7 +33,13 @@ pub fn supervise(stop: impl Fn() -> bool) -> std::io::Result<i32> {
         }
         pause = if started.elapsed() >= GROWN_UP { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
         eprintln!("pulse: the process ended ({status}); starting again in {pause:?}");
-        std::thread::sleep(pause);
+        let since = Instant::now();
+        while since.elapsed() < pause {
+            if stop() {
+                return Ok(0);
+            }
+            std::thread::sleep(LOOK.min(pause));
+        }
     }
 }
 

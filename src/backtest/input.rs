@@ -1,7 +1,7 @@
 //! Event files: NDJSON, plain or zstd, merged by time, then by file, then by line.
 //!
-//! A line that is no event goes on as it is, at the time of the line before: the dataflow rejects it and says why. Events
-//! without an id get one from line and position. Deliberately absent: CSV and mappings (`pulse import` has them).
+//! A line that is no event goes on as it is, at the time it gives or, where none can be read, that of the line before: the
+//! dataflow rejects it and says why. Events without an id get one from line and position. Deliberately absent: CSV and mappings (`pulse import` has them).
 
 use super::BacktestError;
 use pulse_operators::record::admit_line;
@@ -44,6 +44,48 @@ struct Head<'a> {
     time: Option<&'a serde_json::value::RawValue>,
 }
 
+/// Is there an id, and which time? The whole line is only read where its beginning does not tell.
+fn head_of(json: &[u8]) -> (bool, Option<i64>) {
+    if let Some(time_ms) = plain_head(json) {
+        return (true, Some(time_ms));
+    }
+    let head = std::str::from_utf8(json).ok().and_then(|text| serde_json::from_str::<Head>(text).ok());
+    let time_ms = head.as_ref().and_then(|h| h.time).and_then(|raw| time_of(raw.get()));
+    (head.is_some_and(|h| h.id.is_some_and(|id| id.get() != "null")), time_ms)
+}
+
+/// The time of a line that names id and time before anything nested or escaped, as most do.
+fn plain_head(json: &[u8]) -> Option<i64> {
+    let mut rest = json.trim_ascii_start().strip_prefix(b"{")?;
+    let (mut has_id, mut time_ms) = (false, None);
+    loop {
+        let (key, value) = text_of(rest.trim_ascii_start())?;
+        let value = value.trim_ascii_start().strip_prefix(b":")?.trim_ascii_start();
+        let end = match text_of(value) {
+            Some((_, behind)) => value.len() - behind.len(),
+            None if value.starts_with(b"\"") => return None,
+            None => memchr::memchr3(b',', b'{', b'[', value)?,
+        };
+        let (value, behind) = value.split_at(end);
+        match key {
+            b"id" => has_id = value != b"null",
+            b"time" => time_ms = Some(time_of(std::str::from_utf8(value).ok()?.trim_ascii_end())?),
+            _ => {}
+        }
+        match time_ms {
+            Some(time_ms) if has_id => return Some(time_ms),
+            _ => rest = behind.trim_ascii_start().strip_prefix(b",")?,
+        }
+    }
+}
+
+/// A text without escapes at the beginning, without its quotes, and what is behind it.
+fn text_of(json: &[u8]) -> Option<(&[u8], &[u8])> {
+    let text = json.strip_prefix(b"\"")?;
+    let end = memchr::memchr2(b'"', b'\\', text).filter(|end| text[*end] == b'"')?;
+    Some((&text[..end], &text[end + 1..]))
+}
+
 struct Source {
     path: PathBuf,
     reader: Box<dyn BufRead>,
@@ -72,9 +114,7 @@ impl Source {
             if json.iter().all(u8::is_ascii_whitespace) {
                 continue;
             }
-            let head = std::str::from_utf8(&json).ok().and_then(|text| serde_json::from_str::<Head>(text).ok());
-            let time_ms = head.as_ref().and_then(|h| h.time).and_then(|raw| time_of(raw.get()));
-            let has_id = head.as_ref().is_some_and(|h| h.id.is_some_and(|id| id.get() != "null"));
+            let (has_id, time_ms) = head_of(&json);
             if let (false, Some(_)) = (has_id, time_ms)
                 && let Ok(admitted) = admit_line(&json, self.line, i64::MAX - DAY_MS)
             {
@@ -103,7 +143,7 @@ fn read_line(reader: &mut dyn BufRead, out: &mut Vec<u8>) -> std::io::Result<usi
         if buffer.is_empty() {
             return Ok(consumed);
         }
-        let end = buffer.iter().position(|b| *b == b'\n');
+        let end = memchr::memchr(b'\n', buffer);
         let n = end.map_or(buffer.len(), |i| i + 1);
         let text = &buffer[..end.unwrap_or(n)];
         out.extend_from_slice(&text[..text.len().min(MAX_LINE.saturating_sub(out.len()))]);

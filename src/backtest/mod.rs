@@ -9,12 +9,12 @@ use crate::engine::now_ms;
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use crate::engine::replay::{Cutter, Replay, Sink};
-use crate::log::SqliteLog;
+use crate::log::which;
 use input::Merged;
 use pulse_dataflows::checkpoint::Position;
 use pulse_dataflows::control::{Active, Control};
 use pulse_dataflows::detect::Tally;
-use pulse_dataflows::ports::{FROM_GATEWAY, Meta, Partition, Records, Topic};
+use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Meta, Partition, Records, Topic};
 use pulse_operators::context::DetectConfig;
 use std::collections::BTreeMap;
 use std::fs::File;
@@ -131,11 +131,8 @@ impl Files {
             match p.topic {
                 Topic::Rejected => self.summary.rejected += 1,
                 Topic::Alerts if value.starts_with(b"{\"type\":\"anomaly.opened\"") => self.summary.alerts += 1,
-                // written by serde, whose members are sorted
-                Topic::Alerts => {
-                    let opened = b"\"incident.opened\"";
-                    self.summary.incidents += u64::from(value.windows(opened.len()).any(|w| w == opened));
-                }
+                // written by serde, whose members are sorted: the type is last
+                Topic::Alerts if value.ends_with(b"\"type\":\"incident.opened\"}") => self.summary.incidents += 1,
                 _ => {}
             }
             if meta.cause.kind == FROM_GATEWAY {
@@ -171,6 +168,17 @@ fn begin(registry: &Registry, config: &DetectConfig, model: Option<&str>) -> Res
 impl Backtest {
     /// Runs it. `progress` is told how many events were read, now and then.
     pub fn run(&self, objects: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary, BacktestError> {
+        let log = self.log.as_deref().map(|dir| which::open_reader(dir, None)).transpose();
+        self.run_over(log.map_err(|e| BacktestError::Engine(e.to_string()))?, objects, progress)
+    }
+
+    /// The same over an opened log.
+    pub fn run_over(
+        &self,
+        log: Option<Arc<dyn EventLog>>,
+        objects: &Path,
+        progress: &mut dyn FnMut(u64),
+    ) -> Result<Summary, BacktestError> {
         let engine = |e: String| BacktestError::Engine(e);
         let objects = Objects::folder(objects).map_err(|e| engine(e.to_string()))?;
         let registry = Registry::new(objects);
@@ -180,10 +188,8 @@ impl Backtest {
             Box::new(move |p, records| files.lock().unwrap_or_else(PoisonError::into_inner).take(p, records))
         };
         let lock = || files.lock().unwrap_or_else(PoisonError::into_inner);
-        let (events, tally) = match &self.log {
-            Some(dir) => {
-                let log = SqliteLog::open_reader(&dir.join("log.db")).map_err(|e| engine(e.to_string()))?;
-                use pulse_dataflows::ports::EventLog;
+        let (events, tally) = match log {
+            Some(log) => {
                 let partitions = log.partitions(Topic::Raw);
                 lock().create(partitions)?;
                 let events = (0..partitions).map(|number| log.end(Partition { topic: Topic::Raw, number })).sum();
@@ -207,7 +213,8 @@ impl Backtest {
         let (mut records, mut clock_ms, mut events) = (Records::default(), i64::MIN, 0u64);
         while let Some(line) = merged.next_line()? {
             if cutter.before(line.time_ms) {
-                replay.epoch(std::mem::take(&mut records), Records::default(), clock_ms, 0).map_err(engine)?;
+                let next = Records::with_room(records.len(), records.bytes());
+                replay.epoch(std::mem::replace(&mut records, next), Records::default(), clock_ms, 0).map_err(engine)?;
                 progress(events);
             }
             clock_ms = clock_ms.max(line.time_ms);

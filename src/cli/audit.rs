@@ -23,6 +23,14 @@ impl AuditArgs {
     }
 }
 
+fn deliveries(r: &AuditReport) -> String {
+    let (sums, suppressed) = (&r.deliveries, r.deliveries.suppressed.values().sum::<u64>());
+    format!(
+        "deliveries          {} = {} delivered + {} pending + {} dead + {suppressed} suppressed; {} missing, {} invented",
+        sums.raised, sums.delivered, sums.pending, sums.dead, r.deliveries_missing, r.deliveries_invented
+    )
+}
+
 fn text(r: &AuditReport) -> String {
     let mut lines = vec![
         format!("events.raw          {} records, {} ids", r.raw, r.raw_ids),
@@ -36,6 +44,7 @@ fn text(r: &AuditReport) -> String {
         format!("invented            {}", r.invented),
         format!("missing in store    {} (store is {} records behind)", r.missing_in_store, r.persist_lag),
         format!("alerts              {}, {} missing in store", r.alerts, r.alerts_missing_in_store),
+        deliveries(r),
     ];
     lines.extend(r.examples.iter().map(|example| format!("  {example}")));
     lines.push(if r.agrees { "agrees".into() } else { "DOES NOT AGREE".into() });

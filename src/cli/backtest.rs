@@ -3,6 +3,7 @@
 use super::{Code, Failure, output};
 use crate::backtest::{Backtest, BacktestError, Scratch};
 use crate::config::Config;
+use crate::log::which;
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
 
@@ -15,7 +16,8 @@ pub struct BacktestArgs {
     /// Events, NDJSON or its zstd; several are merged by time, then file, then line
     #[arg(long, value_name = "FILE", num_args = 1.., required_unless_present = "log", conflicts_with = "log")]
     pub input: Vec<PathBuf>,
-    /// Repeat the recorded log of this data folder, its epochs too: the same scores and alerts byte for byte
+    /// Repeat the recorded log of this data folder (of the brokers, if the configuration says so), its epochs too: the same scores
+    /// and alerts byte for byte
     #[arg(long, value_name = "DIR")]
     pub log: Option<PathBuf>,
     /// Configuration file
@@ -80,7 +82,15 @@ impl BacktestArgs {
             rejected: self.rejected.clone(),
         };
         let bar = counter("events");
-        let summary = backtest.run(&objects, &mut |events| bar.set_position(events))?;
+        let brokers = config.brokers().filter(|_| self.log.is_some());
+        let mut tell = |events| bar.set_position(events);
+        let summary = match brokers {
+            Some(brokers) => {
+                let log = which::open_reader(&objects, Some(&brokers)).map_err(Failure::unavailable)?;
+                backtest.run_over(Some(log), &objects, &mut tell)?
+            }
+            None => backtest.run(&objects, &mut tell)?,
+        };
         bar.finish_and_clear();
         output::print(json, &summary, || {
             let s = &summary;

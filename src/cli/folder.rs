@@ -1,14 +1,14 @@
 //! The data folder, and where things lie in it.
 
-use super::Failure;
+use super::{Code, Failure};
 use crate::config::Config;
-use crate::log::{OpenError, SqliteLog};
+use crate::log::{OpenError, which};
 use crate::store::Store;
+use pulse_dataflows::ports::EventLog;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-/// The log in the data folder.
-pub const LOG_FILE: &str = "log.db";
+pub use crate::log::which::LOG_FILE;
 /// The store in the data folder.
 pub const STORE_FILE: &str = "store.db";
 
@@ -56,10 +56,15 @@ impl Folder {
         Ok(Arc::new(store))
     }
     /// The log, to read beside its owner.
-    pub fn log(&self) -> Result<Arc<SqliteLog>, Failure> {
-        let path = self.dir()?.join(LOG_FILE);
-        SqliteLog::open_reader(&path).map_err(|error| match error {
-            OpenError::Damaged(_) | OpenError::Format(_) => Failure::data(format!("{}: {error}", path.display())),
+    pub fn log(&self) -> Result<Arc<dyn EventLog>, Failure> {
+        let dir = self.dir()?;
+        let brokers = match &self.data {
+            Some(_) if self.config.is_none() => None,
+            _ => self.load()?.brokers(),
+        };
+        which::open_reader(&dir, brokers.as_ref()).map_err(|error| match error {
+            OpenError::Damaged(_) | OpenError::Format(_) => Failure::data(format!("{}: {error}", dir.display())),
+            OpenError::Setting { .. } => Failure::new(Code::Config, error),
             other => Failure::unavailable(other),
         })
     }

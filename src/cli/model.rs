@@ -7,7 +7,6 @@ use crate::app::bootstrap::bootstrap;
 use crate::app::{active, learn};
 use crate::engine::objects::Objects;
 use crate::engine::registry::{Registry, SHIPPED_VERSION};
-use crate::log::SqliteLog;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -75,7 +74,7 @@ impl ModelArgs {
     pub fn run(&self, json: bool) -> Result<(), Failure> {
         let data = || Ok::<_, Failure>(self.folder.load()?.data.dir);
         match &self.command {
-            ModelCommand::List => list(&data()?, json),
+            ModelCommand::List => list(&self.folder, &data()?, json),
             ModelCommand::Show { version } => {
                 let card = registry(&data()?)?.card(version).map_err(Failure::data)?;
                 output::print(json, &card, || serde_json::to_string_pretty(&card).unwrap_or_default())
@@ -92,13 +91,11 @@ impl ModelArgs {
     }
 }
 
-fn list(data: &Path, json: bool) -> Result<(), Failure> {
+fn list(folder: &Folder, data: &Path, json: bool) -> Result<(), Failure> {
+    let config = folder.load()?;
     let versions = registry(data)?.versions().map_err(Failure::unavailable)?;
-    let log = data.join(LOG_FILE);
-    let in_force = match log.exists() {
-        true => {
-            active(&*SqliteLog::open_reader(&log).map_err(Failure::unavailable)?)?.model.map(|(version, _)| version)
-        }
+    let in_force = match data.join(LOG_FILE).exists() || config.brokers().is_some() {
+        true => active(&*folder.log()?)?.model.map(|(version, _)| version),
         false => None,
     };
     let in_force = in_force.unwrap_or_else(|| SHIPPED_VERSION.into());

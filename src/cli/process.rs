@@ -2,14 +2,27 @@
 
 use super::{Code, Failure};
 use crate::config::{LogFormat, TelemetryConfig};
+use crate::engine::poison;
+use pulse_operators::cause;
+use std::sync::atomic::{AtomicU32, Ordering};
 use tracing_subscriber::EnvFilter;
 
+/// Panics of guarded decoding that are printed: a flood of one input must not fill the disk with them.
+const PRINTED: u32 = 20;
+
 /// Ends the process when any thread panics: a dataflow that lost a worker would otherwise stand still without a word. The
-/// parent process starts it again.
+/// parent process starts it again. Only decoding is guarded: there a panic refuses the input, and nothing else.
 pub fn end_on_panic() {
-    let report = std::panic::take_hook();
+    let (report, printed) = (std::panic::take_hook(), AtomicU32::new(0));
     std::panic::set_hook(Box::new(move |panic| {
+        if cause::is_guarded() {
+            if printed.fetch_add(1, Ordering::Relaxed) < PRINTED {
+                report(panic);
+            }
+            return;
+        }
         report(panic);
+        poison::remember(panic.location());
         std::process::exit(i32::from(Code::Internal as u8));
     }));
 }

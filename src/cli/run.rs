@@ -4,6 +4,11 @@ use super::{Code, Failure, Folder, process};
 use crate::app::supervise::{CHILD, supervise};
 use crate::app::{App, AppError, Settings};
 use crate::config::Config;
+use crate::engine::EngineError;
+use crate::engine::restore::RestoreError;
+use crate::log::OpenError;
+use crate::log::which::Brokers;
+use pulse_dataflows::ports::LogError;
 use std::io::Read;
 use std::net::SocketAddr;
 use std::sync::Arc;
@@ -30,6 +35,9 @@ pub struct RunArgs {
     /// Let everybody in without a key; only while every address is a loopback address
     #[arg(long)]
     pub no_auth: bool,
+    /// Kafka: records that are gone (older than the topic's retention, or deleted) are passed over
+    #[arg(long)]
+    pub accept_gap: bool,
     /// No parent that starts the process again when it dies: for service managers
     #[arg(long)]
     pub once: bool,
@@ -56,8 +64,12 @@ impl From<AppError> for Failure {
     fn from(e: AppError) -> Failure {
         let code = match &e {
             AppError::Public(_) => Code::Usage,
-            AppError::Config(_) => Code::Config,
+            AppError::Config(_) | AppError::Log(OpenError::Setting { .. }) => Code::Config,
             AppError::Folder(..) | AppError::Log(_) | AppError::Store(_) | AppError::Address(..) => Code::Unavailable,
+            AppError::Engine(EngineError::Gap(_)) => Code::Unavailable,
+            // trying again would find the same
+            AppError::Engine(EngineError::Log(LogError::Damaged(_))) => Code::Data,
+            AppError::Engine(EngineError::Restore(RestoreError::Nothing(..) | RestoreError::Schema(..))) => Code::Data,
             AppError::Engine(_) | AppError::Part(..) => Code::Internal,
         };
         Failure::new(code, e)
@@ -77,6 +89,7 @@ impl RunArgs {
             store_days: config.retention.store_days,
             detect: config.detect(),
             log: config.log.options(),
+            brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),
             gateway: config.gateway.limits.clone(),
             webhooks: config.webhooks.clone(),
             kpi: config.kpi.clone(),

@@ -10,11 +10,12 @@ pub mod sections;
 mod tests;
 
 pub use sections::{
-    DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, RetentionConfig, ShopConfig,
-    SidecarConfig, SignalsConfig, TelemetryConfig, WorkersConfig,
+    DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind, RetentionConfig,
+    ShopConfig, SidecarConfig, SignalsConfig, TelemetryConfig, WorkersConfig,
 };
 
 use crate::deliver::config::DeliverConfig;
+use crate::log::which::Brokers;
 use crate::sidecar::KpiTargets;
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
@@ -155,6 +156,16 @@ impl Config {
             budget: self.budget.clone(),
             time: self.time.clone(),
         }
+    }
+
+    /// The brokers that keep the log, if it is not a file.
+    pub fn brokers(&self) -> Option<Brokers> {
+        (self.log.kind == LogKind::Kafka).then(|| Brokers {
+            brokers: self.log.brokers.clone(),
+            config: self.log.kafka.clone(),
+            keep_ms: i64::from(self.retention.raw_days.max(self.retention.scored_days)) * 86_400_000,
+            accept_gap: false,
+        })
     }
 
     /// Checks what can be checked without files and networks; the first thing that is wrong.

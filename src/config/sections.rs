@@ -2,6 +2,7 @@
 
 use super::Config;
 use crate::gateway::config::GatewayConfig;
+use crate::log::kafka::KafkaConfig;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
 use std::path::PathBuf;
@@ -39,11 +40,26 @@ impl Default for DataConfig {
     }
 }
 
+/// What keeps the event log.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum LogKind {
+    /// One file in the data folder.
+    #[default]
+    Sqlite,
+    /// Apache Kafka.
+    Kafka,
+}
+
 /// `[log]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
 pub struct LogConfig {
-    /// Partitions of `events.raw`; fixed when the log is made.
+    /// What keeps it.
+    pub kind: LogKind,
+    /// Kafka: brokers to begin with.
+    pub brokers: String,
+    /// Partitions of `events.raw` in the file; fixed when the log is made.
     pub partitions: u16,
     /// Bytes of requests that may wait for the disk before input is refused.
     pub queue_bytes: usize,
@@ -51,11 +67,16 @@ pub struct LogConfig {
     pub tail_bytes: usize,
     /// Bytes of disk kept back for the time when the disk is full.
     pub reserve_bytes: u64,
+    /// `[log.kafka]`
+    pub kafka: KafkaConfig,
 }
 impl Default for LogConfig {
     fn default() -> Self {
         let options = crate::log::Options::default();
         LogConfig {
+            kind: LogKind::Sqlite,
+            brokers: String::new(),
+            kafka: KafkaConfig::default(),
             partitions: 1,
             queue_bytes: options.queue_bytes,
             tail_bytes: options.tail_bytes,
@@ -196,6 +217,9 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     let range = |ok: bool, text: &str| if ok { Ok(()) } else { Err(text.to_owned()) };
     let (log, workers, series, keep) = (&config.log, &config.workers, &config.series, &config.retention);
     range((1..=MAX_PARTITIONS).contains(&log.partitions), "log.partitions must be 1 to 256")?;
+    log.kafka.check()?;
+    let named = log.kind != LogKind::Kafka || !log.brokers.trim().is_empty();
+    range(named, "log.brokers must name a broker, as in \"kafka-1:9092,kafka-2:9092\", when log.kind is \"kafka\"")?;
     range(log.queue_bytes >= 1 << 20, "log.queue_bytes must be at least 1048576, a large event batch")?;
     range((1..=MAX_WORKERS).contains(&workers.threads), "workers.threads must be 1 to 256")?;
     let pause = workers.checkpoint_every_ms;

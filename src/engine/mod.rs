@@ -2,13 +2,15 @@
 //!
 //! [`objects`] keeps bundles, tables and checkpoints; [`manifest`] says which objects make a checkpoint, [`restore`] finds
 //! the newest that is whole and fits the log, [`checkpointer`] writes the next; [`resume`] finds what is in the log already;
-//! [`registry`] gives the things that control records name; [`replay`] runs the same dataflow over a recorded log or files.
+//! [`poison`] finds what ended the process again and again; [`registry`] gives the things that control records name; [`replay`] runs the same dataflow over a recorded log or files.
 //!
 //! Deliberately absent: the network, the store, and scoring.
 
 pub mod checkpointer;
+pub mod gap;
 pub mod manifest;
 pub mod objects;
+pub mod poison;
 pub mod registry;
 pub mod replay;
 pub mod restore;
@@ -18,7 +20,7 @@ use crate::engine::checkpointer::{Checkpointer, Checkpoints};
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use pulse_dataflows::checkpoint::Position;
-use pulse_dataflows::detect::{Alarm, Job, Output, Tally, build};
+use pulse_dataflows::detect::{Alarm, Fatal, Job, Output, Tally, build};
 use pulse_dataflows::epochs::{Cutting, Pace, Sequencer};
 use pulse_dataflows::ports::{EventLog, Request, Topic};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -42,6 +44,9 @@ pub enum EngineError {
     /// No checkpoint fits.
     #[error(transparent)]
     Restore(#[from] restore::RestoreError),
+    /// The log lacks what is needed.
+    #[error("{0}")]
+    Gap(String),
     /// timely would not start.
     #[error("workers cannot start: {0}")]
     Workers(String),
@@ -77,11 +82,12 @@ pub struct Engine {
     log: Arc<dyn EventLog>,
     pace: Arc<Pace>,
     tally: Arc<Tally>,
-    checkpoints: Arc<Checkpoints>,
+    told: Arc<Checkpoints>,
     position: Position,
     stopping: Arc<AtomicBool>,
     guards: WorkerGuards<()>,
     checkpointer: JoinHandle<Result<(), objects::ObjectError>>,
+    checkpoints: bool,
     ticker: JoinHandle<()>,
 }
 
@@ -92,10 +98,13 @@ impl Engine {
         objects: Objects,
         registry: Arc<Registry>,
         options: Options,
-        fatal: fn(&str),
+        fatal: fn(&Fatal),
     ) -> Result<Engine, EngineError> {
         let restored = restore::restore(&objects, &*log)?;
         let resume = resume::resume(&*log, &restored.position)?;
+        if let Some(gap) = gap::missing(&*log, &restored.position, &resume.last) {
+            return Err(EngineError::Gap(gap));
+        }
         let (pace, tally, alarm) = (Arc::<Pace>::default(), Arc::<Tally>::default(), Arc::<Alarm>::default());
         let applied = restored.position.entry.epoch;
         let partitions = log.partitions(Topic::Raw);
@@ -106,7 +115,7 @@ impl Engine {
         log.install(Box::new(sequencer));
         let (tx, rx) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
-        let checkpoints = Arc::<Checkpoints>::default();
+        let told = Arc::<Checkpoints>::default();
         let checkpointer = Checkpointer {
             objects,
             log: log.clone(),
@@ -116,7 +125,7 @@ impl Engine {
             stopping: stopping.clone(),
             gated: !options.ungated,
             unwhole: 0,
-            told: checkpoints.clone(),
+            told: told.clone(),
         };
         let checkpointer = std::thread::Builder::new()
             .name("checkpointer".into())
@@ -131,6 +140,7 @@ impl Engine {
             checkpoints: restored.manifest.number,
             known,
             done: resume.done,
+            quarantines: resume.quarantines,
             output: to_log(&log),
             pieces: Some(tx),
             alarm: alarm.clone(),
@@ -143,7 +153,8 @@ impl Engine {
         let ticker = tick(log.clone(), stopping.clone());
         let position = restored.position;
         let alarm = StopOnDrop(alarm);
-        Ok(Engine { alarm, log, pace, tally, checkpoints, position, stopping, guards, checkpointer, ticker })
+        let checkpoints = options.checkpoint_every_ms > 0;
+        Ok(Engine { alarm, log, pace, tally, told, position, stopping, guards, checkpointer, checkpoints, ticker })
     }
     /// How far sequencer and outputs are.
     pub fn pace(&self) -> &Arc<Pace> {
@@ -155,7 +166,7 @@ impl Engine {
     }
     /// What became of checkpoints.
     pub fn checkpoints(&self) -> &Arc<Checkpoints> {
-        &self.checkpoints
+        &self.told
     }
     /// Where it started.
     pub fn started_at(&self) -> &Position {
@@ -169,6 +180,20 @@ impl Engine {
             std::thread::sleep(Duration::from_millis(1));
         }
         self.pace.acknowledged() >= self.pace.newest()
+    }
+    /// Takes a checkpoint of all that was taken up, so that the next start has nothing to replay; whether it is there in
+    /// time. None where none are to be taken.
+    pub fn checkpoint(&self, patience: Duration) -> bool {
+        if !self.checkpoints {
+            return true;
+        }
+        let until = Instant::now() + patience;
+        self.pace.want_checkpoint();
+        while !self.pace.no_checkpoint() && Instant::now() < until {
+            self.log.nudge();
+            std::thread::sleep(Duration::from_millis(1));
+        }
+        self.pace.no_checkpoint()
     }
     /// Ends the workers and the checkpointer. What was not taken up stays in the log.
     pub fn stop(self) -> Result<(), EngineError> {

@@ -12,6 +12,7 @@ use pulse_dataflows::checkpoint::{Position, State};
 use pulse_dataflows::detect::{Alarm, Done, Job, Tally};
 use pulse_dataflows::epochs::{Entry, EpochReader, IN_FLIGHT, inputs};
 use pulse_dataflows::ports::{Acker, EventLog, LogError, Meta, Partition, Records, Request, Topic, partition};
+use pulse_dataflows::quarantine::Quarantines;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use timely::communication::WorkerGuards;
@@ -24,6 +25,9 @@ const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Idle time at the end, so that the last buckets are judged and amended: close-after and lateness, with room.
 const END_IDLE_MS: i64 = 4 * HOUR_MS;
+/// Epochs fed ahead of their outputs; then the feeder waits until half of them are there. More than live, where each epoch
+/// waits for the one before it to be synced: here waiting only costs wake-ups.
+const AHEAD: u64 = 4 * IN_FLIGHT;
 /// Memory of the log in flight: far more than the epochs in flight can hold.
 const LOG_BYTES: usize = 1 << 30;
 
@@ -51,6 +55,8 @@ pub type Sink = Box<dyn FnMut(Partition, &Records) + Send>;
 
 struct Outputs {
     acked: Vec<u64>,
+    /// Whoever waits wants this epoch: waking it for each one before would cost more than the epoch.
+    wanted: u64,
     sink: Sink,
     failed: Option<String>,
 }
@@ -65,10 +71,15 @@ impl Shared {
         if let Some(acked) = outputs.acked.get_mut(acker) {
             *acked = epoch;
         }
-        self.moved.notify_all();
+        if outputs.wanted > 0 && outputs.acked.iter().all(|acked| *acked >= outputs.wanted) {
+            outputs.wanted = 0;
+            self.moved.notify_all();
+        }
     }
+    /// One thread waits at a time: the one that feeds.
     fn wait_for(&self, epoch: u64) {
-        let outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        let mut outputs = self.outputs.lock().unwrap_or_else(PoisonError::into_inner);
+        outputs.wanted = epoch;
         let behind = |o: &mut Outputs| o.acked.iter().any(|acked| *acked < epoch);
         drop(self.moved.wait_while(outputs, behind).unwrap_or_else(PoisonError::into_inner));
     }
@@ -93,11 +104,11 @@ fn start(
     log: Arc<dyn EventLog>,
     registry: Arc<Registry>,
     position: Position,
-    known: u64,
+    (known, quarantines): (u64, Quarantines),
     workers: usize,
     sink: Sink,
 ) -> Result<Replay, String> {
-    let outputs = Outputs { acked: vec![0; workers + 1], sink, failed: None };
+    let outputs = Outputs { acked: vec![0; workers + 1], wanted: 0, sink, failed: None };
     let shared = Arc::new(Shared { outputs: Mutex::new(outputs), moved: Condvar::new() });
     let (alarm, tally) = (Arc::<Alarm>::default(), Arc::<Tally>::default());
     let takes = shared.clone();
@@ -111,6 +122,7 @@ fn start(
         checkpoints: 0,
         known,
         done: Done::default(),
+        quarantines,
         output: Box::new(move |acker, epoch, parts| takes.take(acker, epoch, &parts)),
         pieces: None,
         alarm: alarm.clone(),
@@ -130,7 +142,7 @@ fn start(
 impl Replay {
     /// An empty log of one partition, to be fed.
     pub fn feed(registry: Arc<Registry>, active: Position, workers: usize, sink: Sink) -> Result<Replay, String> {
-        start(MemoryLog::new(1, LOG_BYTES), registry, active, 0, workers, sink)
+        start(MemoryLog::new(1, LOG_BYTES), registry, active, Default::default(), workers, sink)
     }
 
     /// Repeats a recorded log from its beginning to its newest epoch.
@@ -152,7 +164,8 @@ impl Replay {
         while let Some(entry) = entries.next_entry().map_err(|e| e.to_string())? {
             newest = entry.epoch;
         }
-        let replay = start(log, registry, Position::default(), newest, workers, sink)?;
+        let known = (newest, entries.quarantines().clone());
+        let replay = start(log, registry, Position::default(), known, workers, sink)?;
         replay.shared.wait_for(newest);
         replay.finish()
     }
@@ -174,14 +187,16 @@ impl Replay {
             }
         }
         self.log.append_wait(Request { parts, ..Request::default() })?;
-        self.shared.wait_for(self.entry.epoch.saturating_sub(IN_FLIGHT));
         let done = self.shared.done();
+        if self.entry.epoch > done + AHEAD {
+            self.shared.wait_for(self.entry.epoch - AHEAD / 2);
+        }
         if done >= self.trimmed + 256 {
             self.trimmed = done;
-            // a reader holds at most the epochs in flight; keep twice that
-            let keep = self.entry.ends[0].saturating_sub(2 * IN_FLIGHT * CUT_EVENTS as u64);
+            // a reader holds at most the epochs fed ahead; keep twice that
+            let keep = self.entry.ends[0].saturating_sub(2 * AHEAD * CUT_EVENTS as u64);
             self.log.trim(partition(Topic::Raw, 0), keep)?;
-            self.log.trim(partition(Topic::Epochs, 0), done.saturating_sub(2 * IN_FLIGHT))?;
+            self.log.trim(partition(Topic::Epochs, 0), done.saturating_sub(2 * AHEAD))?;
         }
         Ok(())
     }

@@ -86,6 +86,8 @@ fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, Res
     if manifest.schema != Manifest::schema_now() {
         return Err(RestoreError::Schema(manifest.schema, Manifest::schema_now()));
     }
+    let mut manifest = manifest;
+    manifest.position.entry.widen(log.partitions(Topic::Raw));
     let position = &manifest.position;
     let before = position.next.saturating_sub(1);
     if position.next > log.end(partition(Topic::Epochs, 0)) {

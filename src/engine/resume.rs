@@ -5,7 +5,8 @@
 use pulse_dataflows::checkpoint::Position;
 use pulse_dataflows::detect::{BY_TIME, Done};
 use pulse_dataflows::epochs::{Entry, EpochReader};
-use pulse_dataflows::ports::{Cause, EventLog, FROM_GATEWAY, LogError, LogReader, Topic, partition};
+use pulse_dataflows::ports::{Cause, EventLog, FROM_GATEWAY, HOLE, LogError, LogReader, Topic, partition};
+use pulse_dataflows::quarantine::Quarantines;
 
 /// Where outputs and epochs are.
 pub struct Resume {
@@ -13,9 +14,12 @@ pub struct Resume {
     pub last: Entry,
     /// Outputs that are there.
     pub done: Done,
+    /// What is left out.
+    pub quarantines: Quarantines,
 }
 
-/// Looks at the ends of the outputs, and reads the entries behind `position`.
+/// Looks at the end of each output partition by itself (a crash may have cut each off elsewhere, in the middle of an epoch
+/// too), and reads the entries behind `position`.
 pub fn resume(log: &dyn EventLog, position: &Position) -> Result<Resume, LogError> {
     let mut reader = log.reader();
     let mut done = Done { alerts: position.entry.epoch, ..Done::default() };
@@ -27,34 +31,41 @@ pub fn resume(log: &dyn EventLog, position: &Position) -> Result<Resume, LogErro
         }
     }
     let alert = last_cause(log, &mut *reader, Topic::Alerts, 0)?;
-    if let Some(cause) = alert.filter(|c| c.partition == BY_TIME) {
-        done.alerts = done.alerts.max(cause.offset);
-    }
+    let mut of_alert = alert.filter(|c| c.partition == BY_TIME).map(|c| c.offset);
     let mut entries = EpochReader::new(log, position.next, position.entry.generation);
     let mut last = position.entry.clone();
     while let Some(entry) = entries.next_entry()? {
         if let Some(cause) = alert.filter(|c| c.partition != BY_TIME) {
-            // the epoch that took up the cause of the last alert: all alerts of an epoch are one append
+            // the epoch that took up the cause of the last alert
             let at = usize::from(cause.partition);
             let taken = |e: &Entry| e.ends.get(at).copied().unwrap_or(0) > cause.offset;
             if taken(&entry) && !taken(&last) {
-                done.alerts = done.alerts.max(entry.epoch);
+                of_alert = Some(entry.epoch);
             }
         }
         last = entry;
     }
-    Ok(Resume { last, done })
+    if let (Some(epoch), Some(cause)) = (of_alert.filter(|epoch| *epoch > position.entry.epoch), alert) {
+        // its kind is its number among the messages of the epoch, of which the rest may be missing
+        (done.alerts, done.alerts_more) = (epoch - 1, cause.kind as usize + 1);
+    }
+    Ok(Resume { last, done, quarantines: entries.quarantines().clone() })
 }
 
 /// The cause of the last record that the dataflow wrote.
-fn last_cause(log: &dyn EventLog, reader: &mut dyn LogReader, topic: Topic, p: u16) -> Result<Option<Cause>, LogError> {
+pub fn last_cause(
+    log: &dyn EventLog,
+    reader: &mut dyn LogReader,
+    topic: Topic,
+    p: u16,
+) -> Result<Option<Cause>, LogError> {
     let place = partition(topic, p);
     let (start, mut at) = (log.start(place), log.end(place));
     while at > start {
         at -= 1;
         let Some(block) = reader.block(place, at)? else { return Ok(None) };
         let cause = block.record(at).0.cause;
-        if cause.kind != FROM_GATEWAY {
+        if cause.kind != FROM_GATEWAY && cause.kind != HOLE {
             return Ok(Some(cause));
         }
     }

@@ -5,7 +5,7 @@
 
 use super::metrics::GatewayMetrics;
 use governor::{DefaultDirectRateLimiter, Quota, RateLimiter};
-use pulse_dataflows::ports::{Cause, EventLog, Meta, Records, Request, Topic, partition};
+use pulse_dataflows::ports::{Cause, EventLog, Meta, Partition, Records, Request, Topic, partition};
 use pulse_operators::record::Reject;
 use pulse_operators::record::json::{Text, Watch};
 use pulse_operators::record::mask::Cards;
@@ -38,6 +38,52 @@ struct Kept<'a> {
 #[derive(Default)]
 pub struct Kepts(Vec<(u64, Vec<u8>)>);
 
+impl Kepts {
+    /// Renders one that was refused at a stage of the way in; `known`: its id and source, where they could be read.
+    pub fn add(
+        &mut self,
+        stage: &'static str,
+        payload: &[u8],
+        known: (Option<&str>, Option<&str>),
+        reject: &Reject,
+        received_ms: i64,
+    ) {
+        let hash = xxh3_64(payload);
+        let record = Kept {
+            time: jiff::Timestamp::from_millisecond(received_ms).map(|t| format!("{t:.3}")).unwrap_or_default(),
+            id: known.0,
+            source: known.1,
+            code: reject.code,
+            message: &reject.message,
+            payload_hash: format!("{hash:016x}"),
+            payload: &shown(payload),
+            stage,
+        };
+        self.0.push((hash, serde_json::to_vec(&record).unwrap_or_default())); // strings into memory: cannot fail
+    }
+    /// How many.
+    pub fn len(&self) -> usize {
+        self.0.len()
+    }
+    /// None?
+    pub fn is_empty(&self) -> bool {
+        self.0.is_empty()
+    }
+    /// As records of `events.rejected`, by its partitions.
+    pub fn into_parts(self, partitions: u16, received_ms: i64) -> Vec<(Partition, Records)> {
+        let meta = Meta { time_ms: received_ms, cause: Cause { kind: GATEWAY_KIND, ..Cause::default() } };
+        let mut parts: Vec<(Partition, Records)> = Vec::new();
+        for (hash, value) in self.0 {
+            let place = partition(Topic::Rejected, (hash % u64::from(partitions.max(1))) as u16);
+            match parts.iter_mut().find(|(p, _)| *p == place) {
+                Some((_, records)) => records.push(meta, &value),
+                None => parts.push((place, Records::of(meta, &value))),
+            }
+        }
+        parts
+    }
+}
+
 /// The way to `events.rejected`.
 pub struct Rejects {
     rate: DefaultDirectRateLimiter,
@@ -62,38 +108,17 @@ impl Rejects {
             self.not_kept.inc();
             return;
         }
-        let hash = xxh3_64(payload);
-        let record = Kept {
-            time: jiff::Timestamp::from_millisecond(received_ms).map(|t| format!("{t:.3}")).unwrap_or_default(),
-            id: known.0,
-            source: known.1,
-            code: reject.code,
-            message: &reject.message,
-            payload_hash: format!("{hash:016x}"),
-            payload: &shown(payload),
-            stage: "gateway",
-        };
-        kept.0.push((hash, serde_json::to_vec(&record).unwrap_or_default())); // strings into memory: cannot fail
+        kept.add("gateway", payload, known, reject, received_ms);
     }
     /// Appends them without waiting: a record that the log does not take is counted, the request is answered all the same.
     pub fn append(&self, kept: Kepts, log: &Arc<dyn EventLog>, received_ms: i64) {
-        let n = kept.0.len() as u64;
+        let n = kept.len() as u64;
         if n == 0 {
             return;
         }
-        let partitions = u64::from(log.partitions(Topic::Rejected).max(1));
-        let meta = Meta { time_ms: received_ms, cause: Cause { kind: GATEWAY_KIND, ..Cause::default() } };
-        let mut parts: Vec<(u16, Records)> = Vec::new();
-        for (hash, value) in kept.0 {
-            let number = (hash % partitions) as u16;
-            match parts.iter_mut().find(|(p, _)| *p == number) {
-                Some((_, records)) => records.push(meta, &value),
-                None => parts.push((number, Records::of(meta, &value))),
-            }
-        }
         let not_kept = self.not_kept.clone();
         log.append(Request {
-            parts: parts.into_iter().map(|(p, records)| (partition(Topic::Rejected, p), records)).collect(),
+            parts: kept.into_parts(log.partitions(Topic::Rejected), received_ms),
             ack: Some(Box::new(move |outcome| {
                 if outcome.is_err() {
                     not_kept.inc_by(n);

@@ -11,6 +11,7 @@ use crate::app::{AppError, Settings, append_control, retrain};
 use crate::backtest::BacktestError;
 use crate::backtest::input::{Merged, plain};
 use crate::engine::now_ms;
+use crate::gateway::rejects::Kepts;
 use crate::telemetry::Metrics;
 use crate::telemetry::shared::Shared;
 use mapping::{CsvLines, Mapping};
@@ -26,6 +27,8 @@ use std::sync::{Arc, Mutex};
 
 /// Events appended at once.
 const CHUNK: usize = 2048;
+/// Refused lines of an import that are kept in `events.rejected`: enough to see what is wrong with a file; the rest is counted.
+const REFUSED_KEPT: u64 = 1000;
 /// How far ahead of the clock an admitted event can be: so long is the quiet while a warm start runs.
 const AHEAD_MS: i64 = 5 * 60_000;
 
@@ -189,11 +192,12 @@ impl Import {
         tell: &mut dyn FnMut(u64),
     ) -> Result<(), ImportError> {
         let partitions = usize::from(core.log.partitions(Topic::Raw).max(1));
+        let mut kept = Kepts::default();
         let (mut parts, mut waiting, mut clock_ms) = (vec![Records::default(); partitions], 0, i64::MIN);
         loop {
             let line = merged.next_line()?;
-            if waiting == CHUNK || (line.is_none() && waiting > 0) {
-                append(&*core.log, &mut parts)?;
+            if waiting == CHUNK || (line.is_none() && (waiting > 0 || !kept.is_empty())) {
+                append(&*core.log, &mut parts, std::mem::take(&mut kept), started_ms)?;
                 waiting = 0;
                 tell(summary.lines);
             }
@@ -214,6 +218,9 @@ impl Import {
                 }
                 Err(reject) => {
                     summary.rejected += 1;
+                    if summary.rejected <= REFUSED_KEPT {
+                        kept.add("import", &line.json, (None, None), &reject, started_ms);
+                    }
                     let refused = summary.reasons.entry(reject.code).or_default();
                     refused.count += 1;
                     if refused.count == 1 {
@@ -226,9 +233,10 @@ impl Import {
 }
 
 /// Appends what is gathered, and leaves room for more.
-fn append(log: &dyn EventLog, parts: &mut [Records]) -> Result<(), LogError> {
+fn append(log: &dyn EventLog, parts: &mut [Records], refused: Kepts, now_ms: i64) -> Result<(), LogError> {
     let numbered = (0u16..).zip(parts.iter_mut().map(std::mem::take));
-    let parts = numbered.filter(|(_, r)| !r.is_empty()).map(|(p, r)| (partition(Topic::Raw, p), r)).collect();
+    let raw = numbered.filter(|(_, r)| !r.is_empty()).map(|(p, r)| (partition(Topic::Raw, p), r));
+    let parts = raw.chain(refused.into_parts(log.partitions(Topic::Rejected), now_ms)).collect();
     log.append_wait(Request { parts, ..Request::default() })?;
     Ok(())
 }

@@ -1,16 +1,22 @@
-//! The event log behind the port `EventLog`: [`sqlite`] (one file, embedded default) and [`memory`] (tests, backtest).
+//! The event log behind the port `EventLog`: [`sqlite`] (one file, embedded default), [`kafka`] (brokers) and [`memory`] (tests,
+//! backtest).
 //!
-//! Shared by both: [`batch`] (waiting requests and the sequencer's entries become one transaction), [`layout`] (topics and
+//! Shared: [`tail`] (newest blocks in memory), [`batch`] (waiting requests and the sequencer's entries become one transaction), [`layout`] (topics and
 //! partitions numbered through), [`lock`] (one owner for each data directory) and [`retention`] (how far to trim).
 //! Deliberately absent: what the records mean, who decides the epochs, networking, and retries of refused requests.
 
 pub(crate) mod batch;
+pub mod kafka;
 pub(crate) mod layout;
 pub mod lock;
 pub mod memory;
 pub mod retention;
 pub mod sqlite;
+pub(crate) mod tail;
+pub mod which;
 
+#[cfg(feature = "kafka")]
+pub use kafka::KafkaLog;
 pub use memory::MemoryLog;
 pub use sqlite::{Options, SqliteLog};
 
@@ -49,6 +55,32 @@ pub enum OpenError {
     /// What is stored cannot be read.
     #[error("damaged: {0}")]
     Damaged(String),
+    /// A setting cannot be, or a service refuses it.
+    #[error("{setting}: {why}")]
+    Setting {
+        /// As `section.key`.
+        setting: String,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// The brokers do not answer, or not as needed.
+    #[error("{setting}: {why}")]
+    Broker {
+        /// The setting to look at.
+        setting: &'static str,
+        /// What is wrong, and what to do.
+        why: String,
+    },
+    /// A topic is not as it must be.
+    #[error("topic {topic}: {setting} {why}")]
+    Topic {
+        /// Its name.
+        topic: String,
+        /// Its setting.
+        setting: String,
+        /// What it is, must be, and why.
+        why: String,
+    },
     /// The file system refuses.
     #[error(transparent)]
     Io(#[from] std::io::Error),
@@ -66,13 +98,17 @@ pub enum Fatal {
     /// A sync or another step failed after which the state of the disk is not known (a second sync may lie).
     #[error("cannot go on: {0}")]
     Failed(String),
+    /// Trying again would not help: somebody must decide.
+    #[error("stopped: {0}")]
+    Stopped(String),
 }
 impl Fatal {
-    /// The process's exit code: 75 when fenced (`EX_TEMPFAIL`), 74 when it failed (`EX_IOERR`).
+    /// The process's exit code: 75 when fenced (`EX_TEMPFAIL`), 74 when it failed (`EX_IOERR`), 69 when somebody must decide.
     pub fn exit_code(&self) -> i32 {
         match self {
             Fatal::Fenced => 75,
             Fatal::Failed(_) => 74,
+            Fatal::Stopped(_) => 69,
         }
     }
     /// Says why and ends the process: what [`sqlite::Options`] does by default.

@@ -9,6 +9,7 @@ use pulse_dataflows::ports::{Meta, Partition, Topic};
 use pulse_operators::record::money;
 use serde::Deserialize;
 use serde_json::value::RawValue;
+use std::collections::BTreeMap;
 
 /// Why a record cannot be read.
 #[derive(Debug, thiserror::Error)]
@@ -215,17 +216,16 @@ struct IncidentData<'a> {
 struct SeriesData<'a> {
     bucket_ms: i64,
     #[serde(borrow)]
-    points: Vec<SeriesDatum<'a>>,
+    segments: Vec<SegmentData<'a>>,
 }
+/// By metric the value, the least and the greatest that is usual.
 #[derive(Deserialize)]
-struct SeriesDatum<'a> {
-    metric: String,
+struct SegmentData<'a> {
     #[serde(borrow)]
     dimensions: Option<Members<'a>>,
-    value: f64,
-    expected: Option<(f64, f64)>,
+    points: BTreeMap<String, (f64, Option<f64>, Option<f64>)>,
     #[serde(default)]
-    anomalous: bool,
+    anomalous: Vec<String>,
 }
 
 /// Canonical text of dimensions: `a=b,c=d` in the order of names.
@@ -311,16 +311,19 @@ fn incident(data: &str, time_ms: i64, kind: &'static str, status: &'static str) 
 
 fn series(data: &str) -> Decoded<Vec<SeriesPoint>> {
     let parsed: SeriesData = serde_json::from_str(data)?;
-    let bucket_ms = parsed.bucket_ms;
-    let point = |datum: SeriesDatum| SeriesPoint {
-        metric: datum.metric,
-        dimensions: dimensions(datum.dimensions.as_ref()),
-        bucket_ms,
-        value: datum.value,
-        expected: datum.expected,
-        anomalous: datum.anomalous,
-    };
-    Ok(parsed.points.into_iter().map(point).collect())
+    let mut all = Vec::new();
+    for segment in parsed.segments {
+        let named = dimensions(segment.dimensions.as_ref());
+        all.extend(segment.points.into_iter().map(|(metric, (value, low, high))| SeriesPoint {
+            anomalous: segment.anomalous.contains(&metric),
+            metric,
+            dimensions: named.clone(),
+            bucket_ms: parsed.bucket_ms,
+            value,
+            expected: low.zip(high),
+        }));
+    }
+    Ok(all)
 }
 
 #[derive(Deserialize)]

@@ -5,7 +5,7 @@
 use super::decode;
 use crate::store::positions::Position;
 use crate::store::rows::{HistoryRow, LabelRow, RejectRow, ScoredRow};
-use pulse_dataflows::ports::{Block, Cause, EventLog, LogError, LogReader, Meta, Partition, Topic};
+use pulse_dataflows::ports::{Block, Cause, EventLog, HOLE, LogError, LogReader, Meta, Partition, Topic};
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -90,7 +90,9 @@ impl Source {
                     let (meta, value) = block.record(new.next);
                     bytes += value.len();
                     batch.taken += 1;
-                    self.take(&mut batch, partition, &mut new, meta, value)?;
+                    if meta.cause.kind != HOLE {
+                        self.take(&mut batch, partition, &mut new, meta, value)?;
+                    }
                     new.next += 1;
                 }
             }

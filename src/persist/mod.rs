@@ -1,8 +1,8 @@
 //! Persist: reads `events.scored`, `events.rejected`, `alerts` and `labels` and writes the store, on a thread of its own.
 //!
 //! [`gather`] takes the next batch from the log, [`decode`] makes rows of records, [`write`] puts rows and positions into one
-//! transaction, [`counters`] counts them. Promise: every record is in the store exactly once, whatever is killed when, as the positions move with
-//! the rows by compare-and-set; who finds them moved by somebody else is fenced and stops. A store that is slow or locked
+//! transaction, [`counters`] counts them. Promise: every record is in the store exactly once, whatever is killed when, as the
+//! positions move with the rows by compare-and-set; who finds them moved by somebody else is fenced and stops. A store that is slow or locked
 //! delays only this thread: it tries again, ever more slowly, and counts it.
 //!
 //! Deliberately absent: scoring, sending, what people ask.
@@ -38,12 +38,14 @@ const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from
 pub struct Options {
     /// Currency of amounts that name none.
     pub currency: String,
+    /// Called when the log cannot be read, now or ever: the product ends its process.
+    pub damaged: fn(&str),
     /// Told how long a batch took, from the log to the store. Called on persist's thread.
     pub written: Arc<dyn Fn(Duration) + Send + Sync>,
 }
 impl Default for Options {
     fn default() -> Self {
-        Options { currency: "EUR".into(), written: Arc::new(|_| {}) }
+        Options { currency: "EUR".into(), damaged: |_| {}, written: Arc::new(|_| {}) }
     }
 }
 
@@ -184,7 +186,7 @@ impl Persist {
         options: &Options,
         metrics: &Metrics,
     ) -> Result<Persist, PersistError> {
-        let shared = Arc::new(Shared::default());
+        let (shared, damaged) = (Arc::new(Shared::default()), options.damaged);
         let mut worker = Worker::open(log.clone(), store, options, metrics)?;
         *shared.positions.lock().unwrap_or_else(PoisonError::into_inner) = worker.positions();
         let caller = shared.clone();
@@ -192,7 +194,7 @@ impl Persist {
         let own = shared.clone();
         let thread = std::thread::Builder::new()
             .name("persist".into())
-            .spawn(move || run(&mut worker, &own))
+            .spawn(move || run(&mut worker, &own, damaged))
             .map_err(|error| LogError::Unavailable(format!("no thread: {error}")))?;
         Ok(Persist { shared, thread: Some(thread) })
     }
@@ -235,8 +237,8 @@ impl Drop for Persist {
     }
 }
 
-/// The thread: batch after batch until told to stop or fenced.
-fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PersistError> {
+/// The thread: batch after batch until told to stop, fenced, or in front of what cannot be read.
+fn run(worker: &mut Worker, shared: &Shared, damaged: fn(&str)) -> Result<(), PersistError> {
     let mut pause = BACKOFF.0;
     loop {
         let stopping = shared.stop.load(Ordering::Acquire);
@@ -257,6 +259,11 @@ fn run(worker: &mut Worker, shared: &Shared) -> Result<(), PersistError> {
             Err(PersistError::Fenced) => {
                 tracing::error!("another process reads as `{READER}`: persist stops");
                 return Err(PersistError::Fenced);
+            }
+            Err(PersistError::Log(error @ LogError::Damaged(_))) => {
+                tracing::error!(%error, "the log cannot be read: persist stops");
+                damaged(&error.to_string());
+                return Err(error.into());
             }
             Err(error) if stopping => return Err(error),
             Err(error) => {

@@ -3,7 +3,8 @@
 use super::api::Shared;
 use super::params::{Params, bad};
 use super::{Answer, views};
-use crate::audit;
+use crate::access::refusals::{self, Refusal};
+use crate::audit::{self, AuditReport};
 use crate::http::Problem;
 use crate::json::rfc3339;
 use crate::store::now_ms;
@@ -16,6 +17,8 @@ use std::sync::Arc;
 /// Time that is shown when none is named: of series three hours, of figures seven days.
 const SERIES_MS: i64 = 3 * 3_600_000;
 const KPIS_MS: i64 = 7 * 86_400_000;
+/// Refusals that are shown: the latest.
+const REFUSALS: i64 = 100;
 
 /// `5m` and the like in milliseconds: whole minutes.
 fn step(text: &str) -> Option<i64> {
@@ -79,6 +82,14 @@ pub async fn kpis(State(inner): Shared, uri: Uri) -> Answer {
         "targets": inner.parts.targets, "latency": latency})))
 }
 
+/// The sums, and who asked for what the key does not allow.
+#[derive(serde::Serialize)]
+struct Audit {
+    #[serde(flatten)]
+    report: AuditReport,
+    refusals: Vec<Refusal>,
+}
+
 /// `/audit`
 pub async fn audit(State(inner): Shared) -> Answer {
     let Ok(permit) = Arc::clone(&inner.audit).try_acquire_owned() else {
@@ -95,7 +106,8 @@ pub async fn audit(State(inner): Shared) -> Answer {
             report
         })
         .await?;
-    Ok(views::json(&report))
+    let refusals = inner.ask(|db| refusals::latest(db, REFUSALS)).await?;
+    Ok(views::json(&Audit { report, refusals }))
 }
 
 #[cfg(test)]

@@ -11,6 +11,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0001_access", include_str!("../../migrations/0001_access.sql")),
     ("0002_store", include_str!("../../migrations/0002_store.sql")),
     ("0003_deliver", include_str!("../../migrations/0003_deliver.sql")),
+    ("0004_refusals", include_str!("../../migrations/0004_refusals.sql")),
 ];
 
 /// Why a store cannot be opened.

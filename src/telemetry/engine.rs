@@ -5,12 +5,13 @@
 use super::{Metrics, names};
 use crate::engine::checkpointer::Checkpoints;
 use crate::engine::{Engine, now_ms};
-use crate::log::SqliteLog;
 use prometheus_client::collector::Collector;
 use prometheus_client::encoding::{DescriptorEncoder, EncodeMetric};
+use prometheus_client::metrics::MetricType;
 use prometheus_client::metrics::counter::ConstCounter;
 use prometheus_client::metrics::gauge::ConstGauge;
 use pulse_dataflows::epochs::Pace;
+use pulse_dataflows::ports::EventLog;
 use pulse_dataflows::tally::Tally;
 use pulse_operators::decide::kind_name;
 use pulse_operators::entity::TABLES;
@@ -24,7 +25,7 @@ struct EngineMetrics {
     tally: Arc<Tally>,
     pace: Arc<Pace>,
     checkpoints: Arc<Checkpoints>,
-    log: Arc<SqliteLog>,
+    log: Arc<dyn EventLog>,
 }
 
 impl std::fmt::Debug for EngineMetrics {
@@ -34,7 +35,7 @@ impl std::fmt::Debug for EngineMetrics {
 }
 
 /// Registers the metrics of a running dataflow and its log.
-pub fn register(metrics: &Metrics, engine: &Engine, log: Arc<SqliteLog>) {
+pub fn register(metrics: &Metrics, engine: &Engine, log: Arc<dyn EventLog>) {
     let (tally, pace) = (engine.tally().clone(), engine.pace().clone());
     let checkpoints = engine.checkpoints().clone();
     let mut registry = metrics.lock().unwrap_or_else(std::sync::PoisonError::into_inner);
@@ -61,8 +62,7 @@ fn counters<'a>(
     help: &str,
     values: impl Iterator<Item = (&'a str, u64)>,
 ) -> Result<(), Error> {
-    let kind = ConstCounter::new(0u64).metric_type();
-    let mut family = out.encode_descriptor(name, help, None, kind)?;
+    let mut family = out.encode_descriptor(name, help, None, MetricType::Counter)?;
     for (of, value) in values {
         ConstCounter::new(value).encode(family.encode_family(&[(label, of)])?)?;
     }
@@ -80,6 +80,8 @@ impl EngineMetrics {
         let help = "Events that the dataflow found to be duplicates";
         counter(out, names::EVENTS_REPEATED, help, read(&tally.duplicates))?;
         counter(out, names::EVENTS_LATE, "Events older than the allowed lateness", read(&tally.late))?;
+        let help = "Events left out because they are in quarantine";
+        counter(out, names::EVENTS_QUARANTINED, help, read(&tally.quarantined))?;
         let help = "Evaluations of custom rules that failed: they have not fired";
         counter(out, names::RULE_FAILURES, help, read(&tally.rule_failures))?;
         let watermark_ms = read(&tally.watermark_ms) as i64;
@@ -90,8 +92,7 @@ impl EngineMetrics {
     fn state(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let kinds = || TABLES.into_iter().chain([EntityKind::Series]).map(kind_name);
         let sizes = || kinds().zip(&self.tally.entities);
-        let kind = ConstGauge::new(0.0).metric_type();
-        let mut family = out.encode_descriptor(names::ENTITIES, "Entities that keep state", None, kind)?;
+        let mut family = out.encode_descriptor(names::ENTITIES, "Entities that keep state", None, MetricType::Gauge)?;
         for (kind, size) in sizes() {
             let kept = ConstGauge::new(read(&size.kept) as f64);
             kept.encode(family.encode_family(&[("kind", kind)])?)?;
@@ -134,16 +135,32 @@ impl EngineMetrics {
     }
 
     fn log(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
-        let stats = self.log.stats();
-        counter(out, names::LOG_COMMITS, "Transactions of the log", read(&stats.commits))?;
-        counter(out, names::LOG_SYNCS, "Transactions of the log that were synced", read(&stats.syncs))?;
-        counter(out, names::LOG_REFUSED, "Appends refused because queue or disk is full", read(&stats.refused))?;
-        counter(out, names::LOG_RETRIED, "Transactions of the log tried again", read(&stats.retried))?;
-        gauge(out, names::LOG_QUEUE_BYTES, "Bytes that wait for the log's writer", self.log.queue_bytes() as f64)?;
-        gauge(out, names::LOG_WAL_PAGES, "Pages in the log's write-ahead file", read(&stats.wal_pages) as f64)?;
+        let stats = self.log.counters();
+        counter(out, names::LOG_COMMITS, "Transactions of the log", stats.commits)?;
+        counter(out, names::LOG_SYNCS, "Transactions of the log that were synced", stats.syncs)?;
+        counter(out, names::LOG_REFUSED, "Appends refused because queue or disk is full", stats.refused)?;
+        let help = "Troubles of the log that were tried again: full disk, brokers that do not answer";
+        counter(out, names::LOG_RETRIED, help, stats.retried)?;
+        gauge(out, names::LOG_QUEUE_BYTES, "Bytes that wait for the log's writer", stats.waiting_bytes as f64)?;
+        gauge(out, names::LOG_WAL_PAGES, "Pages in the log's write-ahead file", stats.wal_pages as f64)?;
         counter(out, names::EPOCHS, "Epochs cut since the log was made", self.pace.newest())?;
         let in_flight = self.pace.newest().saturating_sub(self.pace.acknowledged());
-        gauge(out, names::EPOCHS_IN_FLIGHT, "Epochs whose outputs are not all in the log", in_flight as f64)
+        gauge(out, names::EPOCHS_IN_FLIGHT, "Epochs whose outputs are not all in the log", in_flight as f64)?;
+        self.lags(out)
+    }
+
+    fn lags(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
+        let lags = self.log.lags();
+        if lags.is_empty() {
+            return Ok(());
+        }
+        let help = "Records of an input partition that no epoch names yet";
+        let mut family = out.encode_descriptor(names::KAFKA_LAG, help, None, MetricType::Gauge)?;
+        for (p, lag) in lags {
+            let labels = [("topic", p.topic.name().to_owned()), ("partition", p.number.to_string())];
+            ConstGauge::new(lag as i64).encode(family.encode_family(&labels)?)?;
+        }
+        Ok(())
     }
 }
 

@@ -200,6 +200,24 @@ async fn scopes_hold() {
             assert_eq!(status != 403, allowed, "{method} {path} {status}");
         }
     }
+    // who was refused stands in the audit, by the public part of the key, within two seconds
+    let since = std::time::Instant::now();
+    let refused = loop {
+        let audit: Value =
+            running.send("GET", "/api/v1/audit", Some(&running.keys[0]), None).await.json().await.unwrap();
+        let of = |key: &str, scope: &str| {
+            let prefix = key.split('_').nth(1).unwrap();
+            let row = audit["refusals"].as_array().unwrap().iter().find(|r| r["key"] == prefix && r["scope"] == scope);
+            row.map_or(0, |row| row["refused"].as_i64().unwrap())
+        };
+        let found = [of(&running.keys[2], "read"), of(&running.keys[0], "admin")];
+        if found.iter().all(|n| *n > 1) || since.elapsed().as_secs() >= 10 {
+            assert!(!audit.to_string().contains(running.keys[2].as_str()), "the key itself is nowhere");
+            break found;
+        }
+        tokio::time::sleep(std::time::Duration::from_millis(50)).await;
+    };
+    assert_eq!(refused, [2, 5]);
     let query = format!("/api/v1/events?api_key={}", running.keys[0]);
     assert_eq!(running.send("GET", &query, None, None).await.status(), 401);
 }
@@ -397,7 +415,7 @@ fn alert_resolved(id: &str) -> Value {
 async fn series_models_rejects_and_health_answer() {
     let mut running = Running::start(false).await;
     let points = json!({"type": "series.closed", "timestamp": T0, "data": {"bucket_ms": T0, "amended": false,
-        "points": [{"metric": "orders", "dimensions": {}, "value": 50.0, "expected": [40.0, 60.0], "anomalous": true}]}});
+        "segments": [{"anomalous": ["orders"], "dimensions": {}, "points": {"orders": [50.0, 40.0, 60.0]}}]}});
     put(&running.log, Topic::Alerts, meta(T0, 0, 1), points.to_string());
     running.persist();
     let span = format!("from={}&to={}", T0 - 60_000, T0 + 60_000);

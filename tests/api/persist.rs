@@ -127,8 +127,8 @@ fn alerts_incidents_labels_series_and_refusals_arrive() {
         json!({"type": "model.promoted", "timestamp": T0, "data": {}}).to_string(),
     );
     let points = json!({"type": "series.closed", "timestamp": T0, "data": {"bucket": "1m", "bucket_ms": T0,
-        "points": [{"metric": "orders", "dimensions": {}, "value": 50.0, "expected": [40.0, 60.0], "anomalous": false},
-                   {"metric": "orders", "dimensions": {"b": "2", "a": 1}, "value": 5.0, "expected": null, "anomalous": true}]}});
+        "segments": [{"dimensions": {}, "points": {"orders": [50.0, 40.0, 60.0]}},
+                     {"dimensions": {"b": "2", "a": 1}, "points": {"orders": [5, null, null]}, "anomalous": ["orders"]}]}});
     put(&log, Topic::Alerts, meta(T0, 4, 9), points.to_string());
     let label = json!({"time": T0, "alert_id": "a-1", "verdict": "true_positive", "origin": "person", "by": "anna"});
     put(&log, Topic::Labels, meta(T0, 0, 0), label.to_string());

@@ -8,6 +8,7 @@ use pulse::engine::{Engine, Options, now_ms};
 use pulse::log::SqliteLog;
 use pulse::simulate::{Shop, ShopConfig};
 use pulse_dataflows::control::Control;
+use pulse_dataflows::detect::Fatal;
 use pulse_dataflows::ports::{EventLog, Meta, Records, Request, Topic, partition};
 use pulse_operators::context::DetectConfig;
 use std::io::Write;
@@ -72,7 +73,7 @@ pub fn work(dir: &Path, workers: usize, seed: u64, mode: &str) {
     let objects = Objects::folder(&dir.join("objects")).unwrap();
     let registry = Registry::new(objects.clone());
     let options = Options { workers, checkpoint_every_ms: 60, ungated: mode == "ungated" };
-    let fatal = |why: &str| panic!("{why}");
+    let fatal = |why: &Fatal| panic!("{why}");
     let outputs: Arc<dyn EventLog> = if mode.is_empty() { log.clone() } else { LateLog::over(log.clone()) };
     let engine = Engine::start(outputs, objects, registry, options, fatal).unwrap();
     watch(log.clone(), dir);

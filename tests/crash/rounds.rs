@@ -1,12 +1,17 @@
 //! Rounds of kills, and the judge.
 
 use crate::child::{DIR, MODE, SEED, WORKERS};
+use pulse::audit::audit;
 use pulse::backtest::Backtest;
 use pulse::log::SqliteLog;
+use pulse::persist::Worker;
+use pulse::store::Store;
+use pulse::telemetry::Metrics;
 use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Topic, partition};
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::process::{Child, Command, Stdio};
+use std::sync::Arc;
 use std::time::Duration;
 
 /// Rounds in the test run.
@@ -14,15 +19,15 @@ const ROUNDS: u64 = 30;
 /// Kills of a round at most; then it may finish.
 const KILLS: u64 = 12;
 
-struct Random(u64);
+pub struct Random(pub u64);
 impl Random {
-    fn below(&mut self, bound: u64) -> u64 {
+    pub fn below(&mut self, bound: u64) -> u64 {
         self.0 = self.0.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
         (self.0 >> 33) % bound
     }
 }
 
-fn seed() -> u64 {
+pub fn seed() -> u64 {
     let seed = std::env::var("PULSE_SEED").ok().and_then(|s| s.parse().ok());
     seed.unwrap_or_else(|| pulse::engine::now_ms() as u64)
 }
@@ -80,7 +85,20 @@ pub fn verify(dir: &Path) -> Result<u64, String> {
             left_is_among(dir, &want)?;
         }
     }
+    audited(dir)?;
     Ok(scored)
+}
+
+/// `pulse audit` agrees, on a store that is made from the log.
+fn audited(dir: &Path) -> Result<(), String> {
+    let log = SqliteLog::open_reader(&dir.join("log.db")).unwrap();
+    let store = Arc::new(Store::open(&dir.join("audit.db")).unwrap());
+    let options = pulse::persist::Options::default();
+    let mut persist = Worker::open(log.clone(), store.clone(), &options, &Metrics::default()).unwrap();
+    while persist.step().unwrap() > 0 {}
+    let report = audit(&*log, &store).unwrap();
+    let through = report.agrees && report.in_flight == 0 && report.persist_lag == 0;
+    if through { Ok(()) } else { Err(format!("{report:#?}")) }
 }
 
 fn left_is_among(dir: &Path, want: &[&[u8]]) -> Result<(), String> {

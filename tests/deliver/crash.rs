@@ -27,6 +27,7 @@ fn rows_that_were_committed_but_never_sent_are_sent_after_the_restart() {
         until("delivered", || world.in_state("delivered") == 5).await;
         deliver.stop().await;
     });
+    world.agrees();
 }
 
 #[test]
@@ -54,6 +55,7 @@ fn attempts_cut_short_are_made_again_with_the_same_id_and_bytes() {
         until("delivered", || world.in_state("delivered") == 1).await;
         deliver.stop().await;
     });
+    world.agrees();
 }
 
 #[tokio::test]
@@ -76,6 +78,7 @@ async fn a_repeated_record_is_one_message() {
     assert_eq!(receiver.received().len(), 2);
     assert_ne!(got[0].id, got[1].id);
     deliver.stop().await;
+    world.agrees();
 }
 
 #[tokio::test]
@@ -87,6 +90,7 @@ async fn nothing_is_sent_twice_over_a_clean_restart() {
         arrived(&receiver, round).await;
         deliver.stop().await;
         assert_eq!(world.in_state("delivered"), round as i64);
+        world.agrees();
     }
     a_moment().await;
     assert!(receiver.received().len() == 3 && receiver.received().iter().all(|r| !r.repeat));

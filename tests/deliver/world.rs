@@ -2,6 +2,7 @@
 
 use axum::body::Body;
 use axum::http::Request as HttpRequest;
+use pulse::deliver::audit::{compare_with_log, delivery_sums};
 use pulse::deliver::signature::Secret;
 use pulse::deliver::{Clock, Deliver, DeliverConfig, Setup, api, system_clock};
 use pulse::log::MemoryLog;
@@ -102,6 +103,12 @@ impl World {
     /// One number from the store.
     pub fn count(&self, sql: &str) -> i64 {
         self.store.reader().unwrap().query_row(sql, [], |r| r.get(0)).unwrap()
+    }
+    /// The sums of delivery hold, and its rows are those that follow from the log.
+    pub fn agrees(&self) {
+        let sums = delivery_sums(&self.store).unwrap();
+        let found = compare_with_log(&self.store, self.log.as_ref()).unwrap();
+        assert!(sums.agree() && found.missing.is_empty() && found.unexpected.is_empty(), "{sums:?} {found:?}");
     }
     /// Rows in a state.
     pub fn in_state(&self, state: &str) -> i64 {

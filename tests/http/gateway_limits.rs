@@ -90,6 +90,51 @@ async fn idle_connections_hold_a_place_for_the_header_time_only() {
     drop(idle);
 }
 
+/// Files that this process may have open, after asking for as many as it can get.
+fn files() -> usize {
+    let pid = std::process::id().to_string();
+    let read = |column: usize| {
+        let limits = std::fs::read_to_string("/proc/self/limits").unwrap_or_default();
+        let line = limits.lines().find(|l| l.starts_with("Max open files")).unwrap_or_default().to_owned();
+        line.split_whitespace().nth(column).and_then(|n| n.parse().ok()).unwrap_or(1024)
+    };
+    let most: usize = read(4);
+    // where there is no such program, the limit stays what it is
+    let _ = std::process::Command::new("prlimit").args(["--pid", &pid, &format!("--nofile={most}:{most}")]).status();
+    read(3)
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn ten_thousand_idle_connections_are_capped_and_who_is_served_stays_quick() {
+    const CAP: usize = 1_000;
+    let config = GatewayConfig { connections: CAP, header_timeout_ms: 2_000, ..GatewayConfig::default() };
+    let server = Server::start(config).await;
+    assert_eq!(server.batch(&events(1)).await.counts(), [1, 0, 0]);
+    let idle = 10_000.min(files().saturating_sub(2 * CAP));
+    assert!(idle > 5 * CAP, "{idle} connections are no flood: raise the limit of open files");
+    // those beyond cap and queue wait in the kernel: their tasks hold them
+    let (address, count) = (server.address, idle);
+    let flood: Vec<_> = (0..count)
+        .map(|_| {
+            tokio::spawn(async move {
+                let stream = TcpStream::connect(address).await;
+                tokio::time::sleep(60 * SECOND).await;
+                drop(stream);
+            })
+        })
+        .collect();
+    tokio::time::sleep(SECOND / 2).await;
+    let mut took = Vec::new();
+    for i in 0..200 {
+        let start = Instant::now();
+        assert_eq!(server.batch(&[event(&format!("during-{i}"))]).await.counts(), [1, 0, 0]);
+        took.push(start.elapsed());
+    }
+    took.sort();
+    flood.iter().for_each(tokio::task::JoinHandle::abort);
+    assert!(took[197] < SECOND / 4, "p99 {:?}, the worst {:?}, {idle} idle", took[197], took[199]);
+}
+
 #[tokio::test]
 async fn a_connection_is_kept_between_requests_but_not_for_ever() {
     let config = GatewayConfig { header_timeout_ms: 100, keep_alive_ms: 800, ..GatewayConfig::default() };

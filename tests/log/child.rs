@@ -1,6 +1,6 @@
 //! A process of its own: this test binary once more, with a role in its environment.
 
-use super::conformance::options;
+use super::every::options;
 use super::workload::{Findings, inspect, produce};
 use super::{disk, full};
 use pulse::log::SqliteLog;

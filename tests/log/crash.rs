@@ -1,7 +1,7 @@
 //! kill -9 at random moments, losses of power, zombies: nothing acknowledged is missing, nothing is there in part.
 
 use super::child::{command, disturbed, producer};
-use super::conformance::options;
+use super::every::options;
 use super::workload::{Findings, Random, inspect, seed};
 use super::{disk, until};
 use pulse::log::SqliteLog;

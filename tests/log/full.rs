@@ -1,7 +1,7 @@
 //! A full disk: what was taken in is finished, input is refused, outputs are not, and it goes on when there is space.
 
 use super::child::{Killed, command, disturbed};
-use super::conformance::options;
+use super::every::options;
 use super::*;
 use pulse::log::{Options, SqliteLog};
 use pulse_dataflows::ports::LogError;

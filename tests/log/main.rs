@@ -1,4 +1,4 @@
-//! The log's promises, tested on both logs (`conformance`), on the file (`sqlite`), and against the faults of a machine:
+//! The log's promises, tested on both logs (`conformance`, `whole`, `every`), on the file (`sqlite`), and against the faults of a machine:
 //! `crash` (kill -9, loss of power, zombies) and `full` (full disk, failing sync) with `child` processes and the
 //! disturbed `disk`.
 
@@ -6,8 +6,10 @@ mod child;
 mod conformance;
 mod crash;
 mod disk;
+mod every;
 mod full;
 mod sqlite;
+mod whole;
 mod workload;
 
 use pulse_dataflows::ports::{Cause, EventLog, Meta, Partition, Records, Request, Topic, partition};
@@ -18,6 +20,8 @@ pub const RAW0: Partition = Partition { topic: Topic::Raw, number: 0 };
 pub const RAW1: Partition = Partition { topic: Topic::Raw, number: 1 };
 /// Outputs of the first.
 pub const SCORED0: Partition = Partition { topic: Topic::Scored, number: 0 };
+/// Outputs of the second.
+pub const SCORED1: Partition = Partition { topic: Topic::Scored, number: 1 };
 /// An input topic with one partition.
 pub const LABELS: Partition = Partition { topic: Topic::Labels, number: 0 };
 /// Where the fence and the hook's entries go.

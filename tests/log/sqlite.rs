@@ -1,6 +1,6 @@
 //! What is particular to the file: opening, owners, readers beside the owner, bounds, the end of the writer.
 
-use super::conformance::options;
+use super::every::options;
 use super::*;
 use pulse::log::sqlite::MAX_QUEUE_BYTES;
 use pulse::log::{Fatal, OpenError, Options, SqliteLog};

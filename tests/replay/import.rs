@@ -72,6 +72,8 @@ fn imported_history_is_scored_as_in_a_backtest_and_every_score_can_be_proved() {
     assert_eq!((summary.lines - ATTACK, summary.rejected, summary.duplicates), (6072, 12, 60), "{summary:?}");
     assert_eq!((summary.accepted - ATTACK, summary.scored - ATTACK), (6060, 6000), "{summary:?}");
     assert_eq!(summary.reasons["invalid_json"].count, 12);
+    let kept = records(&data, Topic::Rejected);
+    assert_eq!(kept.iter().filter(|r| r["code"] == "invalid_json" && r["stage"] == "import").count(), 12);
     assert!(told(&data) > 0, "without trouble the quiet of a warm start shows nothing");
 
     let scored = dir.path().join("scored");

@@ -10,6 +10,7 @@ use super::mask::Cards;
 use super::reject::MAX_EVENT_BYTES;
 use super::settings::Settings;
 use super::{Arena, Reject};
+use crate::cause::guarded;
 use std::cell::RefCell;
 use std::fmt::Write;
 use xxhash_rust::xxh3::{xxh3_64, xxh3_128_with_seed};
@@ -33,7 +34,7 @@ pub struct Admitted {
 
 /// Checks one event (contract 1) as it came over HTTP. `received_ms`: time of receipt; `make_id` is called when `id` is absent.
 pub fn admit(json: &[u8], received_ms: i64, make_id: &mut dyn FnMut() -> String) -> Result<Admitted, Reject> {
-    complete(json, received_ms, Some(received_ms), make_id)
+    guarded(0, || complete(json, received_ms, Some(received_ms), make_id))
 }
 
 /// Checks one line of a file. Without `id` it gets a hash of the line and of `position`, which says where it stands (number
@@ -41,7 +42,8 @@ pub fn admit(json: &[u8], received_ms: i64, make_id: &mut dyn FnMut() -> String)
 /// `received_ms`: time of the import; `i64::MAX` where the data's own clock counts.
 pub fn admit_line(json: &[u8], position: u64, received_ms: i64) -> Result<Admitted, Reject> {
     let line = json.trim_ascii();
-    complete(line, received_ms, None, &mut || format!("{:032x}", xxh3_128_with_seed(line, position)))
+    let mut make_id = || format!("{:032x}", xxh3_128_with_seed(line, position));
+    guarded(0, || complete(line, received_ms, None, &mut make_id))
 }
 
 fn complete(

@@ -13,6 +13,7 @@ use super::{
     Arena, Country, EntityKind, Event, EventType, Item, Lookup, MAX_EXTRA_ENTITIES, NO_AMOUNT, Reject, SINGLE_KINDS,
     Span, money, time,
 };
+use crate::cause::guarded;
 use crate::enrich::{device, geo};
 use pulse_models::features::MAX_SIGNALS;
 use std::borrow::Cow;
@@ -39,8 +40,16 @@ pub fn decode(
     settings: &Settings,
     arena: &mut Arena,
 ) -> Result<Event, Reject> {
-    let fields = Fields::parse(json, &mut ())?;
-    build(&fields, (partition, offset), received_ms, settings, arena)
+    let (text, items) = (arena.text.len(), arena.items.len());
+    let decoded = guarded(u64::from(partition) << 48 | offset, || {
+        let fields = Fields::parse(json, &mut ())?;
+        build(&fields, (partition, offset), received_ms, settings, arena)
+    });
+    if decoded.is_err() {
+        arena.text.truncate(text);
+        arena.items.truncate(items);
+    }
+    decoded
 }
 
 /// Checks the fields and makes the event of them.
@@ -51,13 +60,7 @@ pub(crate) fn build(
     settings: &Settings,
     arena: &mut Arena,
 ) -> Result<Event, Reject> {
-    let (text, items) = (arena.text.len(), arena.items.len());
-    let built = Builder { fields, settings, arena }.event(position, received_ms);
-    if built.is_err() {
-        arena.text.truncate(text);
-        arena.items.truncate(items);
-    }
-    built
+    Builder { fields, settings, arena }.event(position, received_ms)
 }
 
 struct Builder<'b, 'a> {

@@ -32,6 +32,18 @@ impl Reject {
     pub(crate) fn field(field: &str, must: &str) -> Reject {
         Reject { code: "invalid_field", message: format!("{field} must be {must}") }
     }
+    /// The event's record in quarantine: taking it up ended the process again and again.
+    pub fn quarantined() -> Reject {
+        let message = "taking it up ended the process again and again: it is left out".into();
+        Reject { code: "quarantined", message }
+    }
+    /// Is it [`Reject::quarantined`]?
+    pub fn is_quarantined(&self) -> bool {
+        self.code == "quarantined"
+    }
+    pub(crate) fn undecodable() -> Reject {
+        Reject { code: "undecodable", message: "reading it failed inside the program: please report it".into() }
+    }
     pub(crate) fn future(ahead_ms: i64) -> Reject {
         let (ahead, most) = (ahead_ms / 1000, MAX_AHEAD_MS / 1000);
         Reject {

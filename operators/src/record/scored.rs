@@ -6,7 +6,7 @@ use super::{Direction, Event, Lookup, Reason, time};
 use crate::batch::{Batch, Channel, Score};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
-use pulse_models::features::{FEATURE_SCHEMA, Row};
+use pulse_models::features::{FEATURE_SCHEMA, FEATURES, Row};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// One in a million is the top of the scale (contract 3).
@@ -58,7 +58,8 @@ impl Severity {
 pub fn text(out: &mut Vec<u8>, value: &str) {
     out.push(b'"');
     let plain = |b: u8| b >= 0x20 && b != b'"' && b != b'\\';
-    if value.bytes().all(plain) {
+    // without an early end, so that it is many bytes at once
+    if value.bytes().fold(true, |all, b| all & plain(b)) {
         out.extend_from_slice(value.as_bytes());
     } else {
         for c in value.chars() {
@@ -146,11 +147,24 @@ fn lookup(state: Lookup) -> &'static str {
 /// The feature row as it is stored: little-endian `f32`s and the low four bytes of their `xxh3_64`, in base64. Many a flipped
 /// bit would not change a score; the checksum shows it.
 pub fn encode_row(row: &Row) -> String {
-    let mut bytes = Vec::with_capacity(4 * row.len() + 4);
-    bytes.extend_from_slice(row.map(f32::to_le_bytes).as_flattened());
-    let sum = row_sum(&bytes);
-    bytes.extend_from_slice(&sum);
-    STANDARD_NO_PAD.encode(bytes)
+    let mut out = Vec::new();
+    append_row(&mut out, row);
+    String::from_utf8(out).unwrap_or_default() // letters and digits
+}
+
+/// Bytes of a row and its checksum, and of their text.
+const ROW_BYTES: usize = 4 * FEATURES + 4;
+const ROW_TEXT: usize = (ROW_BYTES * 4).div_ceil(3);
+
+fn append_row(out: &mut Vec<u8>, row: &Row) {
+    let mut bytes = [0; ROW_BYTES];
+    let (values, sum) = bytes.split_at_mut(4 * FEATURES);
+    values.copy_from_slice(row.map(f32::to_le_bytes).as_flattened());
+    sum.copy_from_slice(&row_sum(values));
+    let mut text = [0; ROW_TEXT];
+    // the text has exactly this length
+    let written = STANDARD_NO_PAD.encode_slice(bytes, &mut text).unwrap_or(0);
+    out.extend_from_slice(&text[..written]);
 }
 
 fn row_sum(bytes: &[u8]) -> [u8; 4] {
@@ -253,7 +267,9 @@ fn parts(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score) {
     out.push(b'}');
     if score.channel != Channel::Series {
         member(out, "features");
-        text(out, &encode_row(&score.row));
+        out.push(b'"');
+        append_row(out, &score.row);
+        out.push(b'"');
         if let Some(rules) = score.rules {
             // `score_rules` is rounded and ends at one; what was weighed is this
             member(out, "rules_decades");

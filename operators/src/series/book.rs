@@ -106,14 +106,20 @@ pub struct Counters {
 pub struct ClosedPoint {
     /// Metric.
     pub metric: Metric,
-    /// Segment.
-    pub segment: Segment,
     /// Count or minor units.
     pub value: i64,
     /// Usual range; `None` while there is no history.
     pub expected: Option<(f64, f64)>,
     /// Unusual?
     pub anomalous: bool,
+}
+/// The series of a segment in a minute.
+#[derive(Clone, Debug, PartialEq)]
+pub struct ClosedSegment {
+    /// Segment.
+    pub segment: Segment,
+    /// By metric.
+    pub points: Vec<ClosedPoint>,
 }
 /// The main series of a minute.
 #[derive(Clone, Debug, PartialEq)]
@@ -122,8 +128,8 @@ pub struct ClosedMinute {
     pub bucket_ms: i64,
     /// Written again because late events changed it: only the points that changed.
     pub amended: bool,
-    /// By segment and metric.
-    pub points: Vec<ClosedPoint>,
+    /// In the order of segments.
+    pub segments: Vec<ClosedSegment>,
 }
 /// What leaves the book.
 #[derive(Clone, Debug, PartialEq)]
@@ -239,16 +245,19 @@ impl SeriesBook {
 
     /// Books a point into its series; `false` when its segment has no place.
     fn apply(&mut self, point: &Point) -> bool {
-        let room = self.state.segments.len() < MAX_SEGMENTS;
         let weight = if point.metric.is_money() { 0.0 } else { point.value as f64 };
-        if !room && !self.state.segments.contains_key(&point.segment) {
-            self.state.counters.folded += 1;
-            if self.state.waiting.len() < MAX_WAITING || self.state.waiting.contains_key(&point.segment) {
-                *self.state.waiting.entry(point.segment.clone()).or_default() += weight;
+        // most points are of a segment that is known: one look, nothing copied
+        if !self.state.segments.contains_key(&point.segment) {
+            if self.state.segments.len() >= MAX_SEGMENTS {
+                self.state.counters.folded += 1;
+                if self.state.waiting.len() < MAX_WAITING || self.state.waiting.contains_key(&point.segment) {
+                    *self.state.waiting.entry(point.segment.clone()).or_default() += weight;
+                }
+                return false;
             }
-            return false;
+            self.state.segments.insert(point.segment.clone(), SegmentState::default());
         }
-        let state = self.state.segments.entry(point.segment.clone()).or_default();
+        let Some(state) = self.state.segments.get_mut(&point.segment) else { return false };
         state.activity += weight;
         self.state.last_point_ms = self.state.last_point_ms.max(point.bucket_ms + point.metric.bucket_ms());
         state.series.resize(METRICS.len(), None);
@@ -339,6 +348,16 @@ impl SeriesBook {
         let budget = Budget { soft: self.config.soft_budget, hard: self.config.hard_budget };
         let now = end + self.config.close_after_ms;
         let told = self.state.incidents.step(now, found, budget);
+        if !(told.is_empty() && self.state.incidents.open().is_empty()) {
+            self.price(told, now, out);
+        }
+        if !self.state.amended.is_empty() {
+            self.write_amended(end, out);
+        }
+    }
+
+    /// Says what incidents cost, and hands out those to be told.
+    fn price(&mut self, told: Vec<(Stage, Incident)>, now: i64, out: &mut Vec<SeriesOutput>) {
         let worth = self.worth();
         for incident in self.state.incidents.open_mut() {
             incident.impact_minor = impact(incident, worth);
@@ -347,7 +366,6 @@ impl SeriesBook {
             incident.impact_minor = impact(&incident, worth);
             out.push(SeriesOutput::Incident(stage, Box::new(incident), now));
         }
-        self.write_amended(end, out);
     }
 
     fn judge_payments(&mut self, end: i64) -> Vec<Candidate> {
@@ -368,12 +386,19 @@ impl SeriesBook {
         found
     }
 
-    fn main_segments(&self) -> BTreeSet<Segment> {
-        let mut parts: Vec<(&Segment, f64)> =
-            self.state.segments.iter().filter(|(s, _)| !s.is_total()).map(|(s, state)| (s, state.activity)).collect();
-        parts.sort_by(|a, b| b.1.total_cmp(&a.1).then_with(|| a.0.cmp(b.0)));
-        let mut main: BTreeSet<Segment> = parts.iter().take(self.config.main_segments).map(|p| p.0.clone()).collect();
-        main.insert(Segment::total());
+    /// Of each segment, in their order: is it written out?
+    fn main_segments(&self) -> Vec<bool> {
+        let mut main = vec![false; self.state.segments.len()];
+        let mut parts = Vec::with_capacity(main.len());
+        for (at, (segment, state)) in self.state.segments.iter().enumerate() {
+            match segment.is_total() {
+                true => main[at] = true,
+                false => parts.push((at, state.activity)),
+            }
+        }
+        // of equally active ones the first in their order
+        parts.sort_by(|a, b| b.1.total_cmp(&a.1).then(a.0.cmp(&b.0)));
+        parts.iter().take(self.config.main_segments).for_each(|(at, _)| main[*at] = true);
         main
     }
 
@@ -381,15 +406,17 @@ impl SeriesBook {
         let week_min = self.week_min(end);
         let main = self.main_segments();
         let (total, part) = (self.config.total_decades, self.config.segment_decades);
-        let mut points = Vec::new();
-        for (segment, state) in &mut self.state.segments {
+        let open = self.state.incidents.open();
+        let mut segments = Vec::with_capacity(self.config.main_segments + 1);
+        for ((segment, state), main) in self.state.segments.iter_mut().zip(main) {
             let needed = if segment.is_total() { total } else { part };
             let failing = state.payments.as_ref().is_some_and(Payments::frozen);
-            let long = std::mem::take(&mut state.long);
-            for (series, long) in state.series.iter_mut().zip(&long) {
+            let followed = open.iter().any(|incident| incident.segment == *segment);
+            let mut points = Vec::with_capacity(if main { METRICS.len() } else { 0 });
+            for (series, long) in state.series.iter_mut().zip(&state.long) {
                 let Some(series) = series else { continue };
                 let metric = series.metric();
-                let judged = series.judge(minute, week_min);
+                let judged = series.judge(minute, week_min, main || followed);
                 let unusual = judged.finding.is_some_and(|f| f.decades >= needed);
                 series.mark(minute, week_min, unusual);
                 if let Some(f) = judged.finding.filter(|f| f.decades >= WEAK) {
@@ -397,15 +424,16 @@ impl SeriesBook {
                 } else if let Some(long) = long.filter(|l| l.until_min >= minute && l.finding.decades >= WEAK) {
                     found.push(candidate(metric, segment, &long.finding, needed, end));
                 }
-                if main.contains(segment) {
+                if main {
                     let anomalous = unusual || (metric == Metric::PaymentsFailed && failing);
-                    let (value, expected) = (judged.value, judged.expected);
-                    points.push(ClosedPoint { metric, segment: segment.clone(), value, expected, anomalous });
+                    points.push(ClosedPoint { metric, value: judged.value, expected: judged.expected, anomalous });
                 }
             }
-            state.long = long;
+            if main {
+                segments.push(ClosedSegment { segment: segment.clone(), points });
+            }
         }
-        ClosedMinute { bucket_ms: minute * MINUTE_MS, amended: false, points }
+        ClosedMinute { bucket_ms: minute * MINUTE_MS, amended: false, segments }
     }
 
     /// Minutes that are final now are learned from.
@@ -474,18 +502,25 @@ impl SeriesBook {
         let last = (end - self.config.allowed_lateness_ms).div_euclid(MINUTE_MS);
         let later = self.state.amended.split_off(&(last, Segment::total(), Metric::Orders));
         let final_now = std::mem::replace(&mut self.state.amended, later);
-        let main = if final_now.is_empty() { BTreeSet::new() } else { self.main_segments() };
-        let mut minutes: BTreeMap<i64, Vec<ClosedPoint>> = BTreeMap::new();
+        if final_now.is_empty() {
+            return;
+        }
+        let main: BTreeSet<&Segment> =
+            self.state.segments.keys().zip(self.main_segments()).filter(|m| m.1).map(|m| m.0).collect();
+        let mut minutes: BTreeMap<i64, Vec<ClosedSegment>> = BTreeMap::new();
         for (minute, segment, metric) in final_now.into_iter().filter(|k| main.contains(&k.1)) {
             let state = self.state.segments.get(&segment);
             let Some(Some(series)) = state.and_then(|s| s.series.get(metric as usize)) else { continue };
             let expected = series.range(self.week_min((minute + 1) * MINUTE_MS));
-            let value = series.value(minute);
-            let point = ClosedPoint { metric, segment, value, expected, anomalous: series.frozen() };
-            minutes.entry(minute).or_default().push(point);
+            let point = ClosedPoint { metric, value: series.value(minute), expected, anomalous: series.frozen() };
+            let segments = minutes.entry(minute).or_default();
+            match segments.last_mut().filter(|last| last.segment == segment) {
+                Some(last) => last.points.push(point),
+                None => segments.push(ClosedSegment { segment, points: vec![point] }),
+            }
         }
-        for (minute, points) in minutes {
-            out.push(SeriesOutput::Closed(ClosedMinute { bucket_ms: minute * MINUTE_MS, amended: true, points }));
+        for (minute, segments) in minutes {
+            out.push(SeriesOutput::Closed(ClosedMinute { bucket_ms: minute * MINUTE_MS, amended: true, segments }));
         }
     }
 }

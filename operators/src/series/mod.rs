@@ -23,7 +23,9 @@ pub mod tail;
 #[cfg(test)]
 mod tests;
 
-pub use book::{ClosedMinute, ClosedPoint, Counters, SeriesBook, SeriesConfig, SeriesError, SeriesOutput};
+pub use book::{
+    ClosedMinute, ClosedPoint, ClosedSegment, Counters, SeriesBook, SeriesConfig, SeriesError, SeriesOutput,
+};
 pub use key::{Dimension, Metric, Point, Segment};
 pub use points::{Money, Preaggregate, points};
 pub use sample::SampleState;

@@ -49,6 +49,8 @@ struct Slice {
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Payments {
     ring: Vec<Slice>,
+    /// Failures in the ring: without some there is nothing to judge.
+    kept_failed: u64,
     first: i64,
     head: i64,
     failed: f64,
@@ -62,6 +64,7 @@ impl Payments {
     pub fn new(slice: i64) -> Payments {
         Payments {
             ring: vec![Slice::default(); RING],
+            kept_failed: 0,
             first: slice,
             head: slice,
             failed: 0.0,
@@ -76,9 +79,8 @@ impl Payments {
     /// Opens the slices up to this one, empty.
     pub fn roll(&mut self, slice: i64) {
         for s in (self.head + 1).max(slice - RING as i64 + 1)..=slice {
-            if let Some(cell) = self.cell(s) {
-                *cell = Slice::default();
-            }
+            let left = self.cell(s).map_or(0, |cell| std::mem::take(cell).failed);
+            self.kept_failed -= u64::from(left);
         }
         self.head = self.head.max(slice);
     }
@@ -90,6 +92,7 @@ impl Payments {
             return;
         }
         let value = u32::try_from(value).unwrap_or(0);
+        let before = self.cell(slice).map_or(0, |cell| cell.failed);
         if let Some(cell) = self.cell(slice) {
             match metric {
                 Metric::PaymentsAttempted => cell.attempted = cell.attempted.saturating_add(value),
@@ -97,6 +100,7 @@ impl Payments {
                 Metric::PaymentsFailed => cell.failed = cell.failed.saturating_add(value),
                 _ => {}
             }
+            self.kept_failed += u64::from(self.cell(slice).map_or(0, |cell| cell.failed) - before);
         }
     }
     /// Failures and attempts of the window that ends with this slice. A shop that sends no attempts has outcomes.
@@ -125,6 +129,7 @@ impl Payments {
     /// Starts the windows anew (time was skipped), keeps the usual share.
     pub fn resume(&mut self, slice: i64) {
         self.ring.iter_mut().for_each(|cell| *cell = Slice::default());
+        self.kept_failed = 0;
         self.first += slice - self.head;
         self.head = slice;
         self.frozen = None;
@@ -132,6 +137,9 @@ impl Payments {
     /// Judges at the end of a slice: the strongest finding that passes the gates, weak ones too.
     pub fn judge(&mut self, slice: i64, shop: Option<f64>) -> Option<Finding> {
         self.roll(slice);
+        if (self.kept_failed as f64) < MIN_FAILED {
+            return None;
+        }
         let usual = self.share(shop);
         let extra = if slice - self.first < YOUNG { YOUNG_EXTRA } else { 0.0 };
         let mut best: Option<Finding> = None;

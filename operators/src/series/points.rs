@@ -1,8 +1,11 @@
 //! From events to points, and the points of an epoch merged.
 
-use super::key::{Dimension, Metric, Point, Segment};
+use super::key::{Dimension, MAX_LABEL, Metric, Point, Segment};
 use crate::record::{Arena, Event, EventType, NO_AMOUNT};
-use std::collections::BTreeMap;
+use crate::state::groups::Rotated;
+use std::collections::HashMap;
+use std::hash::{BuildHasherDefault, Hash, Hasher};
+use xxhash_rust::xxh3::xxh3_64_with_seed;
 
 /// The shop's currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -44,65 +47,123 @@ fn metrics(event_type: EventType) -> Option<(Metric, Option<Metric>)> {
 ///
 /// The caller leaves out duplicates. A category counts an order once, however many of its items are in it; its money is
 /// that of its items, without shipping. An amount without a rate into the shop's currency is left out of sums.
-pub fn points(event: &Event, arena: &Arena, shop: &Money, out: &mut Vec<Point>) {
+pub fn points(event: &Event, arena: &Arena, shop: &Money, out: &mut Preaggregate) {
     let Some((count, money)) = metrics(event.event_type) else { return };
     if event.late {
         return;
     }
     let amount = shop.amount(event);
-    let mut emit = |segment: Segment, amount: Option<i64>| {
+    let mut emit = |dimension: Dimension, label: &str, amount: Option<i64>| {
         let bucket = |m: Metric| event.time_ms - event.time_ms.rem_euclid(m.bucket_ms());
+        let segment = out.segment(dimension, label);
         if let (Some(metric), Some(value)) = (money, amount) {
-            out.push(Point { metric, segment: segment.clone(), bucket_ms: bucket(metric), value });
+            out.add(segment, metric, bucket(metric), value);
         }
-        out.push(Point { metric: count, segment, bucket_ms: bucket(count), value: 1 });
+        out.add(segment, count, bucket(count), 1);
     };
-    emit(Segment::total(), amount);
+    emit(Dimension::Total, "", amount);
     if event.country.known() {
-        emit(Segment::new(Dimension::Country, event.country.as_str()), amount);
+        emit(Dimension::Country, event.country.as_str(), amount);
     }
     for (dimension, span) in [(Dimension::Method, event.payment_method), (Dimension::Source, event.source)] {
         let label = arena.get(span);
         if !label.is_empty() {
-            emit(Segment::new(dimension, label), amount);
+            emit(dimension, label, amount);
         }
     }
-    let mut categories: BTreeMap<&str, Option<i64>> = BTreeMap::new();
+    // few: a list is quicker than a map
+    let mut categories: Vec<(&str, Option<i64>)> = Vec::new();
     for item in arena.items(event) {
         let label = arena.get(item.category);
         if label.is_empty() {
             continue;
         }
         let pieces = if item.quantity.is_finite() { item.quantity } else { 1.0 };
-        let sum = categories.entry(label).or_default();
-        if let Some(minor) = shop.minor(item.price * pieces) {
+        let at = categories.iter().position(|c| c.0 == label).unwrap_or_else(|| {
+            categories.push((label, None));
+            categories.len() - 1
+        });
+        if let (Some((_, sum)), Some(minor)) = (categories.get_mut(at), shop.minor(item.price * pieces)) {
             *sum = Some(sum.unwrap_or(0).saturating_add(minor));
         }
     }
     for (label, sum) in categories {
-        emit(Segment::new(Dimension::Category, label), sum);
+        emit(Dimension::Category, label, sum);
     }
 }
 
-/// Merges the points of an epoch, so that few of them travel.
+/// A segment within a [`Preaggregate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place(u32);
+
+/// A bucket of a series within a [`Preaggregate`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+struct Cell {
+    bucket_ms: i64,
+    segment: Place,
+    metric: Metric,
+}
+impl Hash for Cell {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        let series = u64::from(self.segment.0) << 3 | self.metric as u64;
+        // two odd constants: neighbours of either kind end up far apart
+        let mixed =
+            (self.bucket_ms as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ series.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
+        state.write_u64(mixed);
+    }
+}
+
+/// Merges the points of an epoch, so that few of them travel. A label is copied once an epoch, not once an event.
 #[derive(Clone, Debug, Default)]
 pub struct Preaggregate {
-    sums: BTreeMap<(i64, Segment, Metric), i64>,
+    segments: Vec<Segment>,
+    places: HashMap<u64, Place, BuildHasherDefault<Rotated>>,
+    sums: HashMap<Cell, i64, BuildHasherDefault<Rotated>>,
 }
 impl Preaggregate {
-    /// Adds a point.
-    pub fn add(&mut self, point: Point) {
-        let sum = self.sums.entry((point.bucket_ms, point.segment, point.metric)).or_default();
-        *sum = sum.saturating_add(point.value);
+    /// The place of a segment, which is made when it is new.
+    pub fn segment(&mut self, dimension: Dimension, label: &str) -> Place {
+        let mut hash = xxh3_64_with_seed(label.as_bytes(), dimension as u64);
+        loop {
+            match self.places.get(&hash) {
+                None => {
+                    let place = Place(self.segments.len() as u32);
+                    self.segments.push(Segment::new(dimension, label));
+                    self.places.insert(hash, place);
+                    return place;
+                }
+                Some(place) if self.is(*place, dimension, label) => return *place,
+                Some(_) => hash = hash.wrapping_add(1), // two labels with one hash
+            }
+        }
+    }
+    fn is(&self, place: Place, dimension: Dimension, label: &str) -> bool {
+        // a label that is cut stands for all that begin like it
+        let same = |s: &Segment| {
+            s.dimension == dimension && (s.label == label || label.starts_with(&s.label) && label.len() > MAX_LABEL)
+        };
+        self.segments.get(place.0 as usize).is_some_and(same)
+    }
+    /// Adds to a bucket.
+    pub fn add(&mut self, segment: Place, metric: Metric, bucket_ms: i64, value: i64) {
+        let sum = self.sums.entry(Cell { bucket_ms, segment, metric }).or_default();
+        *sum = sum.saturating_add(value);
     }
     /// The merged points by bucket, segment and metric; empty afterwards.
-    pub fn drain(&mut self) -> impl Iterator<Item = Point> + use<> {
-        std::mem::take(&mut self.sums).into_iter().map(|((bucket_ms, segment, metric), value)| Point {
-            metric,
-            segment,
-            bucket_ms,
-            value,
-        })
+    pub fn drain(&mut self) -> Vec<Point> {
+        let segments = std::mem::take(&mut self.segments);
+        self.places.clear();
+        let of = |place: Place| segments.get(place.0 as usize).cloned().unwrap_or_else(Segment::total);
+        let mut points: Vec<Point> = (self.sums.drain())
+            .map(|(cell, value)| Point {
+                metric: cell.metric,
+                segment: of(cell.segment),
+                bucket_ms: cell.bucket_ms,
+                value,
+            })
+            .collect();
+        points.sort_unstable_by(|a, b| (a.bucket_ms, &a.segment, a.metric).cmp(&(b.bucket_ms, &b.segment, b.metric)));
+        points
     }
 }
 
@@ -122,8 +183,9 @@ mod tests {
         let mut arena = Arena::default();
         let mut event = decode::decode(json.as_bytes(), 0, 0, 1_700_000_015_000, &settings, &mut arena).unwrap();
         event.late = late;
-        let mut out = Vec::new();
+        let mut out = Preaggregate::default();
         points(&event, &arena, &SHOP, &mut out);
+        let out = out.drain();
         assert!(out.iter().all(|p| p.bucket_ms % p.metric.bucket_ms() == 0 && p.bucket_ms <= event.time_ms));
         out.iter().map(|p| format!("{} {} {}", p.metric.name(), p.segment.label, p.value)).collect()
     }

@@ -47,6 +47,8 @@ pub struct Rhythm {
     unit: f64,
     /// [`Rhythm::hourly`] of all hours of the week, made anew with each hour: it is asked for every minute.
     table: Vec<f32>,
+    /// The greatest of the table.
+    most: f32,
 }
 impl Default for Rhythm {
     fn default() -> Rhythm {
@@ -57,6 +59,7 @@ impl Default for Rhythm {
             hours: 0,
             unit: 1.0,
             table: vec![0.0; 168],
+            most: 0.0,
         }
     }
 }
@@ -83,6 +86,11 @@ impl Rhythm {
     pub fn skip(&mut self) {
         self.hours = self.hours.saturating_add(1);
         self.table = (0..168).map(|hour| self.hourly(hour) as f32).collect();
+        self.most = self.table.iter().copied().fold(0.0, f32::max);
+    }
+    /// Greatest rate of the week: no [`Rhythm::rate`] is above it.
+    pub fn most(&self) -> f64 {
+        f64::from(self.most)
     }
     /// Hours of history.
     pub fn hours(&self) -> u32 {

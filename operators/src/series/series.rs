@@ -13,11 +13,19 @@ use bitcode::{Decode, Encode};
 /// Minutes kept: an hour, and what may still be amended (at most an hour).
 pub const RING: usize = 128;
 /// Windows in minutes.
-const WINDOWS: [i64; 5] = [1, 5, 15, 30, 60];
+const WINDOWS: [i64; 5] = [1, 5, 15, 30, HOUR_MIN];
+/// The longest of them.
+const HOUR_MIN: i64 = 60;
+/// Clumps that a high value must be above what is usual.
+const HIGH_CLUMPS: f64 = 8.0;
+/// Clumps that must be usual before a low value says anything.
+const LOW_CLUMPS: f64 = 5.0;
 /// Windows in hours.
 const LONG_WINDOWS: [usize; 2] = [6, 24];
 /// The recent level leaves out the last minutes: an outage must not become its own yardstick.
 const LEVEL_LAG: i64 = 15;
+/// Minutes of the recent level.
+const LEVEL_MIN: i64 = HOUR_MIN - LEVEL_LAG;
 /// Pseudo-events that hold the recent level at the rhythm's.
 const LEVEL_PRIOR: f64 = 20.0;
 /// The recent level counts within these bounds.
@@ -98,6 +106,8 @@ struct Past {
 pub struct Series {
     metric: Metric,
     ring: Vec<i64>,
+    /// Sum of the last hour, kept along: what is too sparse to be unusual needs no second look.
+    last_hour: i64,
     first: i64,
     head: i64,
     usual: (f64, f64, f64),
@@ -131,6 +141,7 @@ impl Series {
         Series {
             metric,
             ring: vec![0; RING],
+            last_hour: 0,
             first: minute,
             head: minute,
             usual: (0.0, 0.0, 0.0),
@@ -165,6 +176,12 @@ impl Series {
     }
     /// Opens the minutes up to this one, empty.
     pub fn roll(&mut self, minute: i64) {
+        if minute - self.head >= HOUR_MIN {
+            self.last_hour = 0;
+        } else {
+            let leaves = (self.head + 1..=minute).map(|m| self.at(m - HOUR_MIN));
+            self.last_hour = leaves.fold(self.last_hour, i64::wrapping_sub);
+        }
         for m in (self.head + 1).max(minute - RING as i64 + 1)..=minute {
             if let Some(cell) = self.ring.get_mut(m.rem_euclid(RING as i64) as usize) {
                 *cell = 0;
@@ -176,6 +193,9 @@ impl Series {
     pub fn add(&mut self, minute: i64, value: i64) -> bool {
         self.roll(minute);
         let kept = minute > self.head - RING as i64;
+        if minute > self.head - HOUR_MIN {
+            self.last_hour = self.last_hour.wrapping_add(value);
+        }
         if let (true, Some(cell)) = (kept, self.ring.get_mut(minute.rem_euclid(RING as i64) as usize)) {
             *cell = cell.saturating_add(value);
         }
@@ -192,6 +212,7 @@ impl Series {
     /// Forgets the last hour (time was skipped), keeps the rhythm.
     pub fn resume(&mut self, minute: i64) {
         self.ring.iter_mut().for_each(|cell| *cell = 0);
+        self.last_hour = 0;
         self.head = minute;
         self.first = minute + 1;
         self.hour = Hour::default();
@@ -201,7 +222,8 @@ impl Series {
     }
     fn sum(&self, end: i64, minutes: i64) -> f64 {
         // integers: no order of summation to think of
-        (end - minutes + 1..=end).fold(0i64, |sum, m| sum.saturating_add(self.value(m))) as f64
+        let kept = (end - minutes + 1).max(self.head - RING as i64 + 1)..=end.min(self.head);
+        kept.fold(0i64, |sum, m| sum.saturating_add(self.at(m))) as f64
     }
     /// Clump size: variance / mean of a minute, for counts at least 1.
     fn unit(&self) -> f64 {
@@ -217,8 +239,9 @@ impl Series {
         let week = if self.rhythm.weekly() { 0.0 } else { SPREAD_NO_WEEK * SPREAD_NO_WEEK };
         (measured + few + week + extra * extra).sqrt()
     }
-    /// Factors on the rhythm: the least and greatest of 1 and the recent levels.
-    fn levels(&self, minute: i64, week_min: i32, with_fast: bool) -> (f64, f64) {
+    /// Factors on the rhythm: the least and greatest of 1 and the recent levels. `fast`: value of the minutes of the fast
+    /// level, where that counts too.
+    fn levels(&self, week_min: i32, fast: Option<f64>) -> (f64, f64) {
         if let Some(frozen) = self.frozen {
             return (frozen.low, frozen.high);
         }
@@ -227,14 +250,15 @@ impl Series {
             ((seen / unit + LEVEL_PRIOR) / (usual / unit + LEVEL_PRIOR)).clamp(LEVEL_RANGE.0, LEVEL_RANGE.1)
         };
         let slow = ratio(self.slow.0, self.slow.1);
-        let minutes = 60 - LEVEL_LAG;
-        let fast = if with_fast {
-            let middle = week_min - (LEVEL_LAG + minutes / 2) as i32;
-            ratio(self.sum(minute - LEVEL_LAG, minutes), self.rhythm.rate(middle) * minutes as f64)
-        } else {
-            1.0
-        };
+        let fast = fast.map_or(1.0, |seen| {
+            let middle = week_min - (LEVEL_LAG + LEVEL_MIN / 2) as i32;
+            ratio(seen, self.rhythm.rate(middle) * LEVEL_MIN as f64)
+        });
         (slow.min(fast).min(1.0), slow.max(fast).max(1.0))
+    }
+    /// The minutes of the fast level.
+    fn recent(&self, minute: i64) -> f64 {
+        self.sum(minute - LEVEL_LAG, LEVEL_MIN)
     }
     /// Does it pass the gates, and by how many decades?
     fn test(&self, window_min: i64, seen: f64, expected: (f64, f64, f64), spread: f64) -> Option<Finding> {
@@ -247,23 +271,46 @@ impl Series {
         };
         // night hours have next to no rate of their own: a part of the mean is the least that "high" is measured against
         let yardstick = expected.2.max(0.3 * self.rhythm.mean() * window_min as f64);
-        if high.is_some_and(|gate| seen >= gate * yardstick && (seen - yardstick) / unit >= 8.0) {
+        if high.is_some_and(|gate| seen >= gate * yardstick && (seen - yardstick) / unit >= HIGH_CLUMPS) {
             return found(Side::High, yardstick);
         }
-        if low.is_some_and(|gate| seen <= (gate * short).max(0.4) * expected.0 && expected.0 / unit >= 5.0) {
+        if low.is_some_and(|gate| seen <= (gate * short).max(0.4) * expected.0 && expected.0 / unit >= LOW_CLUMPS) {
             return found(Side::Low, expected.0);
         }
         None
     }
-    /// Judges the minute that has closed; `week_min`: minute of the week at its end, in the shop's time zone.
-    pub fn judge(&mut self, minute: i64, week_min: i32) -> Judged {
+    /// Can any window of minutes pass the gates? Says no for most series, for they are sparse, without looking at one.
+    fn worth_testing(&self) -> bool {
+        let (high, low) = gates(self.metric);
+        let unit = self.unit();
+        // counts only are watched for high values: no window holds more than the hour
+        let many = high.is_some() && self.last_hour as f64 / unit >= HIGH_CLUMPS;
+        // a little more than the highest rate, for what rounding adds
+        many || low.is_some() && self.rhythm.most() * 1.001 * HOUR_MIN as f64 / unit >= LOW_CLUMPS
+    }
+    /// Judges the minute that has closed; `week_min`: minute of the week at its end, in the shop's time zone. The usual range
+    /// is worked out where it is `wanted`.
+    pub fn judge(&mut self, minute: i64, week_min: i32, wanted: bool) -> Judged {
         self.roll(minute);
         let value = self.value(minute);
-        if self.rhythm.hours() < JUDGED_FROM_H {
-            return Judged { value, expected: None, finding: None };
+        let mut judged = Judged { value, expected: None, finding: None };
+        let test = self.worth_testing();
+        if self.rhythm.hours() < JUDGED_FROM_H || !(test || wanted) {
+            return judged;
         }
         let spread = self.spread(week_min, 1.0, 0.0);
-        let (fast, slow) = (self.levels(minute, week_min, true), self.levels(minute, week_min, false));
+        let fast = self.levels(week_min, Some(self.recent(minute)));
+        if test {
+            judged.finding = self.test_windows(minute, week_min, spread, fast);
+        }
+        let (low, middle, high) = self.rhythm.band(week_min);
+        self.usual = (low * fast.0, middle, high * fast.1);
+        judged.expected = Some(self.usual_range(spread));
+        judged
+    }
+    /// The strongest finding of all windows of minutes.
+    fn test_windows(&self, minute: i64, week_min: i32, spread: f64, fast: (f64, f64)) -> Option<Finding> {
+        let slow = self.levels(week_min, None);
         let mut best: Option<Finding> = None;
         let (mut sum, mut summed) = (0i64, 0);
         for window in WINDOWS {
@@ -279,9 +326,7 @@ impl Series {
                 best = Some(f);
             }
         }
-        let (low, middle, high) = self.rhythm.band(week_min);
-        self.usual = (low * fast.0, middle, high * fast.1);
-        Judged { value, expected: self.range(week_min), finding: best }
+        best
     }
     /// Range in which a minute's value usually lies, at the level of the minute judged last; `None` while there is no
     /// history.
@@ -289,16 +334,19 @@ impl Series {
         if self.rhythm.hours() < JUDGED_FROM_H {
             return None;
         }
-        let spread = self.spread(week_min, 1.0, 0.0);
-        let deviation = |m: f64| 3.0 * (m * self.unit() + m * m * spread * spread).sqrt();
+        Some(self.usual_range(self.spread(week_min, 1.0, 0.0)))
+    }
+    fn usual_range(&self, spread: f64) -> (f64, f64) {
+        let unit = self.unit();
+        let deviation = |m: f64| 3.0 * (m * unit + m * m * spread * spread).sqrt();
         let (low, _, high) = self.usual;
-        Some(((low - deviation(low)).max(0.0), high + deviation(high)))
+        ((low - deviation(low)).max(0.0), high + deviation(high))
     }
     /// Says whether this minute was unusual: while it is, the yardstick stands still and nothing is learned.
     pub fn mark(&mut self, minute: i64, week_min: i32, unusual: bool) {
         match (&mut self.frozen, unusual) {
             (None, true) => {
-                let (low, high) = self.levels(minute, week_min, false);
+                let (low, high) = self.levels(week_min, None);
                 self.frozen = Some(Frozen { low, high, since_min: minute, quiet: 0 });
             }
             (None, false) => {}
@@ -327,7 +375,7 @@ impl Series {
     fn learn_quarter(&mut self, minute: i64, week_min: i32) {
         let seen = self.sum(minute, 15);
         let (low, middle, high) = self.rhythm.band(week_min - 7);
-        let (down, up) = self.levels(minute, week_min, true);
+        let (down, up) = self.levels(week_min, Some(self.recent(minute)));
         let (low, high) = (low * 15.0 * down, high * 15.0 * up);
         let miss = (low - seen).max(seen - high).max(0.0);
         let usual = middle * 15.0;

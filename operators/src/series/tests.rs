@@ -182,7 +182,9 @@ fn late_points_amend_and_do_not_page() {
     let closed = |out: &[SeriesOutput], amended: bool| -> Vec<(i64, i64)> {
         out.iter()
             .filter_map(|o| match o {
-                SeriesOutput::Closed(c) if c.amended == amended => Some((c.bucket_ms, c.points.first()?.value)),
+                SeriesOutput::Closed(c) if c.amended == amended => {
+                    Some((c.bucket_ms, c.segments.first()?.points.first()?.value))
+                }
                 _ => None,
             })
             .collect()
@@ -211,7 +213,7 @@ fn segments_are_bounded_and_the_active_ones_stay() {
     assert!(book.counters().folded > 0);
     let out = book.advance(4 * HOUR * MINUTE_MS);
     let SeriesOutput::Closed(last) = out.last().unwrap() else { panic!() };
-    assert!(last.points.len() > 12 && last.points.iter().any(|p| p.segment.label == "c99"));
+    assert!(last.segments.len() > 12 && last.segments.iter().any(|s| s.segment.label == "c99"));
 }
 
 #[test]
@@ -269,10 +271,13 @@ proptest! {
         let segments = [Segment::total(), Segment::new(Dimension::Country, "DE"), Segment::new(Dimension::Source, "web")];
         let make = |&(s, m, v): &(usize, i64, i64)| point(Metric::Revenue, &segments[s], m * MINUTE_MS, v);
         let (mut merged, mut plain) = (Preaggregate::default(), SeriesBook::new(SeriesConfig::default()).unwrap());
-        values.iter().for_each(|v| merged.add(make(v)));
+        for point in values.iter().map(make) {
+            let place = merged.segment(point.segment.dimension, &point.segment.label);
+            merged.add(place, point.metric, point.bucket_ms, point.value);
+        }
         values.iter().rev().for_each(|v| plain.add(make(v)));
         let mut book = SeriesBook::new(SeriesConfig::default()).unwrap();
-        merged.drain().for_each(|p| book.add(p));
+        merged.drain().into_iter().for_each(|p| book.add(p));
         prop_assert_eq!(book.advance(1_000_000), plain.advance(1_000_000));
     }
 }

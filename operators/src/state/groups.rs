@@ -74,6 +74,8 @@ struct Group<S> {
     dirty: Vec<u64>,
     marked: bool,
     full: bool,
+    /// The first-born has not expired before this; a hint, found anew after a restart.
+    fresh_until: i64,
 }
 impl<S> Default for Group<S> {
     fn default() -> Self {
@@ -84,6 +86,7 @@ impl<S> Default for Group<S> {
             dirty: Vec::new(),
             marked: false,
             full: false,
+            fresh_until: i64::MIN,
         }
     }
 }
@@ -195,12 +198,15 @@ impl<S: Keep> KeyGroups<S> {
         &mut slot.state
     }
 
-    /// Forgets the first-born of the key's group as long as they are `expired`.
-    pub fn expire(&mut self, key: u64, expired: impl Fn(&S) -> bool) {
+    /// Forgets the first-born of the key's group as long as they are from before `since_ms`; `time_of` says when one is from,
+    /// and may only grow.
+    pub fn expire(&mut self, key: u64, since_ms: i64, time_of: impl Fn(&S) -> i64) {
         let at = group_of(key);
         let g = &mut self.groups[at];
-        while let Some(front) = g.queue.front().copied() {
-            if !g.slots.get(&front).is_none_or(|slot| expired(&slot.state)) {
+        // the first-born's slot is seldom in the cache: not looked at while it cannot have expired
+        while let Some(front) = g.queue.front().copied().filter(|_| g.fresh_until < since_ms) {
+            if let Some(time_ms) = g.slots.get(&front).map(|slot| time_of(&slot.state)).filter(|t| *t >= since_ms) {
+                g.fresh_until = time_ms;
                 return;
             }
             if g.marked {

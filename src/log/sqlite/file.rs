@@ -4,8 +4,8 @@
 //! newest time of this and all earlier blocks of the partition: never falling, so that a time can be searched for).
 
 use super::super::layout::Layout;
+use super::super::tail::Tail;
 use super::super::{OpenError, now_ms};
-use super::tail::Tail;
 use pulse_dataflows::ports::{Block, Meta, Partition, Records, Topic, partition};
 use rusqlite::TransactionBehavior::Immediate;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};

@@ -20,7 +20,7 @@ mod reader;
 mod reserve;
 mod search;
 mod stats;
-mod tail;
+
 mod trim;
 mod writer;
 
@@ -31,7 +31,7 @@ pub use stats::Stats;
 use super::lock::DirLock;
 use super::{Fatal, OpenError, Subscribers, locked};
 use file::{Opened, Place};
-use pulse_dataflows::ports::{EventLog, Hook, LogError, LogReader, Partition, Request, Topic};
+use pulse_dataflows::ports::{Counters, EventLog, Hook, LogError, LogReader, Partition, Request, Topic};
 use queue::Queue;
 use reserve::Reserve;
 use std::fs::File;
@@ -221,5 +221,19 @@ impl EventLog for SqliteLog {
     }
     fn nudge(&self) {
         self.shared.queue.nudge();
+    }
+    fn close(&self) {
+        SqliteLog::close(self);
+    }
+    fn counters(&self) -> Counters {
+        let stats = &self.shared.stats;
+        Counters {
+            commits: stats.commits.load(Relaxed),
+            syncs: stats.syncs.load(Relaxed),
+            refused: stats.refused.load(Relaxed),
+            retried: stats.retried.load(Relaxed),
+            waiting_bytes: self.shared.queue.bytes() as u64,
+            wal_pages: stats.wal_pages.load(Relaxed),
+        }
     }
 }

@@ -1,0 +1,156 @@
+//! Settings of Apache Kafka, and what of them goes to the client library as it is. Holds no client: the section is read and
+//! checked in every build.
+//!
+//! Deliberately absent: connecting.
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use std::collections::BTreeMap;
+
+/// Settings that the log's promises rest on: nobody may set them otherwise.
+const OURS: [&str; 14] = [
+    "acks",
+    "auto.offset.reset",
+    "bootstrap.servers",
+    "enable.auto.commit",
+    "enable.auto.offset.store",
+    "enable.idempotence",
+    "enable.partition.eof",
+    "group.id",
+    "isolation.level",
+    "max.in.flight.requests.per.connection",
+    "message.timeout.ms",
+    "metadata.broker.list",
+    "request.required.acks",
+    "transactional.id",
+];
+/// What the names of settings contain whose values are secrets.
+const SECRET: [&str; 6] = ["password", "secret", "key.pem", "token", "jaas", "private"];
+/// What stands in place of a secret.
+const HIDDEN: &str = "(hidden)";
+
+/// `[log.kafka]`
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct KafkaConfig {
+    /// Partitions of `events.raw` and what follows from it when the topics are made. Of topics that are there their own
+    /// number counts.
+    pub partitions: u16,
+    /// Copies of each partition when the topics are made; 0 = what the brokers say.
+    pub replication: u16,
+    /// Stands before the names of all topics: for several shops on one cluster.
+    pub prefix: String,
+    /// Consumer group whose offsets are moved for lag monitors. Nothing is ever read from them.
+    pub group: String,
+    /// Time that the first contact gets before the start is given up, ms.
+    pub connect_timeout_ms: u64,
+    /// Properties of librdkafka, as they are: TLS, SASL, compression, sizes.
+    #[serde(deserialize_with = "flat", serialize_with = "hidden")]
+    pub options: BTreeMap<String, String>,
+}
+impl Default for KafkaConfig {
+    fn default() -> KafkaConfig {
+        KafkaConfig {
+            partitions: 12,
+            replication: 0,
+            prefix: String::new(),
+            group: "pulse".into(),
+            connect_timeout_ms: 10_000,
+            options: BTreeMap::new(),
+        }
+    }
+}
+impl std::fmt::Debug for KafkaConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let names: Vec<&String> = self.options.keys().collect();
+        f.debug_struct("KafkaConfig").field("prefix", &self.prefix).field("options", &names).finish_non_exhaustive()
+    }
+}
+
+impl KafkaConfig {
+    /// The first thing that cannot be.
+    pub fn check(&self) -> Result<(), String> {
+        if let Some(key) = self.options.keys().find(|key| OURS.contains(&key.as_str())) {
+            return Err(format!("log.kafka.options.{key} is set by the program itself: what it promises rests on it"));
+        }
+        let word = |text: &str| text.bytes().all(|b| b.is_ascii_alphanumeric() || matches!(b, b'.' | b'_' | b'-'));
+        if !word(&self.prefix) || self.prefix.len() > 200 {
+            return Err("log.kafka.prefix must be at most 200 letters, digits, `.`, `_`, `-`".into());
+        }
+        if self.group.is_empty() {
+            return Err("log.kafka.group must not be empty".into());
+        }
+        if !(1..=1024).contains(&self.partitions) {
+            return Err("log.kafka.partitions must be 1 to 1024".into());
+        }
+        if !(100..=600_000).contains(&self.connect_timeout_ms) {
+            return Err("log.kafka.connect_timeout_ms must be 100 to 600000".into());
+        }
+        Ok(())
+    }
+}
+
+/// Is the value of this property a secret?
+fn secret(key: &str) -> bool {
+    SECRET.iter().any(|word| key.contains(word))
+}
+
+fn hidden<S: Serializer>(options: &BTreeMap<String, String>, to: S) -> Result<S::Ok, S::Error> {
+    to.collect_map(options.iter().map(|(key, value)| (key, if secret(key) { HIDDEN } else { value })))
+}
+
+/// Names have dots, which TOML and the environment read as tables: both forms mean the same.
+fn flat<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
+    #[derive(Deserialize)]
+    #[serde(untagged)]
+    enum Node {
+        Bool(bool),
+        Integer(i64),
+        Float(f64),
+        Text(String),
+        Table(BTreeMap<String, Node>),
+    }
+    fn walk(node: Node, name: String, into: &mut BTreeMap<String, String>) {
+        let text = match node {
+            Node::Bool(b) => b.to_string(),
+            Node::Integer(n) => n.to_string(),
+            Node::Float(n) => n.to_string(),
+            Node::Text(text) => text,
+            Node::Table(below) => {
+                let dot = if name.is_empty() { "" } else { "." };
+                return below.into_iter().for_each(|(key, node)| walk(node, format!("{name}{dot}{key}"), into));
+            }
+        };
+        into.insert(name, text);
+    }
+    let mut options = BTreeMap::new();
+    walk(Node::Table(BTreeMap::deserialize(from)?), String::new(), &mut options);
+    Ok(options)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(text: &str) -> KafkaConfig {
+        toml::from_str(text).unwrap()
+    }
+
+    #[test]
+    fn options_are_read_in_both_forms_and_secrets_stay_hidden() {
+        let quoted =
+            read("[options]\n\"sasl.password\" = \"geheim\"\n\"linger.ms\" = 2\n\"socket.keepalive.enable\" = true");
+        let dotted = read("[options]\nsasl.password = \"geheim\"\nlinger.ms = 2\nsocket.keepalive.enable = true");
+        assert_eq!(quoted, dotted);
+        assert_eq!(quoted.options["linger.ms"], "2");
+        let shown = toml::to_string(&quoted).unwrap() + &format!("{quoted:?}");
+        assert!(!shown.contains("geheim") && shown.contains("sasl.password"), "{shown}");
+    }
+
+    #[test]
+    fn what_the_promises_rest_on_cannot_be_set() {
+        assert_eq!(KafkaConfig::default().check(), Ok(()));
+        for wrong in ["[options]\nacks = 1", "prefix = \"a b\"", "group = \"\"", "partitions = 0"] {
+            assert!(read(wrong).check().is_err(), "{wrong}");
+        }
+    }
+}

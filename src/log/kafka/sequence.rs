@@ -1,0 +1,47 @@
+//! The sequencer's thread: hears of outputs that are in and of ends that have moved, and appends what the hook cuts.
+//!
+//! Entries are sent one behind the other without waiting; each delivery is checked (`produce`). Deliberately absent: when to
+//! cut; that is the hook's.
+
+use super::produce::Producer;
+use super::state::State;
+use crate::log::locked;
+use pulse_dataflows::epochs::{Entry, inputs};
+use pulse_dataflows::ports::{Hook, Partition};
+use std::sync::atomic::Ordering::{Acquire, Release};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+/// Longest sleep, should nobody ring: bounds how late a close is noticed.
+const ASLEEP: Duration = Duration::from_millis(200);
+
+/// The installed hook.
+pub(super) type Hooked = Arc<Mutex<Option<Box<dyn Hook>>>>;
+
+/// Runs until the log is closed.
+pub(super) fn run(state: &State, producer: &Producer, hooked: &Hooked) {
+    while !state.closed() {
+        state.await_bell(ASLEEP);
+        let mut hooked = locked(hooked);
+        let Some(hook) = hooked.as_mut() else { continue };
+        for (acker, epoch) in state.take_told() {
+            hook.outputs(acker, epoch);
+        }
+        let ends = |p: Partition| state.place(p).map_or(0, |place| place.end.load(Acquire));
+        for entry in hook.cut(&ends) {
+            producer.entry(state, &entry);
+            note(state, &entry);
+        }
+        hook.committed();
+    }
+}
+
+/// How far the epochs are, for who asks how far they lag.
+fn note(state: &State, entry: &[u8]) {
+    let ends = Entry::parse(entry).map(|entry| entry.ends).unwrap_or_default();
+    for (p, end) in inputs(state.layout.partitions).into_iter().zip(ends) {
+        if let Some(place) = state.place(p) {
+            place.taken.store(end, Release);
+        }
+    }
+}

@@ -1,0 +1,76 @@
+//! Looks after the topics now and then: commits how far the epochs are for lag monitors, notices partitions that were added and
+//! records that the brokers have forgotten.
+//!
+//! Nobody reads the committed offsets, and nobody subscribes: a member that joins the group changes nothing but that commits
+//! are refused. Deliberately absent: mending.
+
+use super::client::Ear;
+use super::offsets::{self, Ask};
+use super::state::State;
+use crate::log::Fatal;
+use pulse_dataflows::ports::Topic;
+use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
+use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use std::sync::atomic::Ordering::*;
+use std::time::{Duration, Instant};
+
+/// How often offsets are committed.
+const COMMIT: Duration = Duration::from_secs(2);
+/// How often the topics are looked at.
+const LOOK: Duration = Duration::from_secs(10);
+/// Bounds how late a close is noticed.
+const NAP: Duration = Duration::from_millis(50);
+/// How long a question waits.
+const ASK: Duration = Duration::from_secs(5);
+
+/// Runs until the log is closed.
+pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>) {
+    let (mut committed, mut looked) = (Instant::now(), Instant::now());
+    while !state.closed() {
+        std::thread::sleep(NAP);
+        if committed.elapsed() >= COMMIT {
+            commit(state, consumer);
+            committed = Instant::now();
+        }
+        if looked.elapsed() >= LOOK {
+            look(state, consumer);
+            looked = Instant::now();
+        }
+    }
+    commit(state, consumer);
+}
+
+fn commit(state: &State, consumer: &BaseConsumer<Ear>) {
+    let mut list = TopicPartitionList::new();
+    for place in state.places.iter().filter(|place| place.partition.topic == Topic::Raw) {
+        let taken = place.taken.load(Acquire) as i64;
+        let name = state.name(Topic::Raw);
+        if list.add_partition_offset(name, i32::from(place.partition.number), Offset::Offset(taken)).is_err() {
+            return;
+        }
+    }
+    if let Err(error) = consumer.commit(&list, CommitMode::Async) {
+        tracing::debug!(target: "kafka", %error, "offsets for lag monitors were not committed");
+    }
+}
+
+fn look(state: &State, consumer: &BaseConsumer<Ear>) {
+    let name = state.name(Topic::Raw);
+    let metadata = consumer.fetch_metadata(Some(name), ASK);
+    let now = metadata.iter().flat_map(|m| m.topics()).find(|t| t.name() == name && t.error().is_none());
+    let now = now.map_or(0, |topic| topic.partitions().len());
+    if now > usize::from(state.layout.partitions) {
+        let had = state.layout.partitions;
+        // the shape of an epoch is fixed while the workers run
+        return state.fail(Fatal::Failed(format!(
+            "{name} has {now} partitions now, it had {had}: start again to take them up"
+        )));
+    }
+    let all: Vec<_> = offsets::named(state).into_iter().filter(|(_, p)| p.topic != Topic::Enriched).collect();
+    let Ok(starts) = offsets::ask(consumer, &all, Ask::Start, ASK) else { return };
+    for ((_, p), start) in all.iter().zip(starts) {
+        if let (Some(place), Some(start)) = (state.place(*p), start) {
+            place.start.fetch_max(start, AcqRel);
+        }
+    }
+}

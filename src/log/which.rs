@@ -1,0 +1,81 @@
+//! Which log: the file in the data folder, or brokers.
+//!
+//! Deliberately absent: reading the configuration.
+
+use super::kafka::KafkaConfig;
+use super::{OpenError, Options, SqliteLog};
+use pulse_dataflows::ports::EventLog;
+use std::path::Path;
+use std::sync::Arc;
+
+/// The log's file in the data folder.
+pub const LOG_FILE: &str = "log.db";
+
+/// Brokers as the log.
+#[derive(Clone, Debug)]
+pub struct Brokers {
+    /// `host:port`, by commas.
+    pub brokers: String,
+    /// The rest.
+    pub config: KafkaConfig,
+    /// Days that records must stay.
+    pub keep_ms: i64,
+    /// Records that are gone are passed over.
+    pub accept_gap: bool,
+}
+
+/// Opens the log of the data folder as its only owner.
+pub fn open(
+    data: &Path,
+    partitions: u16,
+    options: &Options,
+    brokers: Option<&Brokers>,
+) -> Result<Arc<dyn EventLog>, OpenError> {
+    match brokers {
+        None => Ok(SqliteLog::open(&data.join(LOG_FILE), partitions, options.clone())?),
+        Some(brokers) => open_brokers(data, options, brokers),
+    }
+}
+
+/// Opens it to read.
+pub fn open_reader(data: &Path, brokers: Option<&Brokers>) -> Result<Arc<dyn EventLog>, OpenError> {
+    match brokers {
+        None => Ok(SqliteLog::open_reader(&data.join(LOG_FILE))?),
+        Some(brokers) => read_brokers(brokers),
+    }
+}
+
+#[cfg(feature = "kafka")]
+fn open_brokers(data: &Path, options: &Options, brokers: &Brokers) -> Result<Arc<dyn EventLog>, OpenError> {
+    let lock = super::lock::DirLock::acquire(data)?;
+    let options = super::kafka::Options {
+        queue_bytes: options.queue_bytes,
+        tail_bytes: options.tail_bytes,
+        keep_ms: brokers.keep_ms,
+        accept_gap: brokers.accept_gap,
+        fatal: options.fatal.clone(),
+    };
+    let log = super::KafkaLog::open(&brokers.brokers, &brokers.config, options)?;
+    log.hold(lock);
+    Ok(log)
+}
+
+#[cfg(feature = "kafka")]
+fn read_brokers(brokers: &Brokers) -> Result<Arc<dyn EventLog>, OpenError> {
+    Ok(super::KafkaLog::open_reader(&brokers.brokers, &brokers.config)?)
+}
+
+#[cfg(not(feature = "kafka"))]
+fn open_brokers(_: &Path, _: &Options, _: &Brokers) -> Result<Arc<dyn EventLog>, OpenError> {
+    Err(without())
+}
+
+#[cfg(not(feature = "kafka"))]
+fn read_brokers(_: &Brokers) -> Result<Arc<dyn EventLog>, OpenError> {
+    Err(without())
+}
+
+#[cfg(not(feature = "kafka"))]
+fn without() -> OpenError {
+    OpenError::Setting { setting: "log.kind".into(), why: "this program was built without the feature `kafka`".into() }
+}

@@ -1,0 +1,22 @@
+//! The log on a real Apache Kafka: the promises of the port as far as a broker keeps them (`conformance`), the topics
+//! (`topics`), the whole program on it (`program`), and what breaks (`kill`, `faults`).
+//!
+//! One broker for all, started by `services/kafka.sh` and stopped with this process; each test has topics of its own.
+
+#[path = "kafka/broker.rs"]
+mod broker;
+#[path = "kafka/conformance.rs"]
+mod conformance;
+#[path = "kafka/faults.rs"]
+mod faults;
+#[path = "kafka/kill.rs"]
+mod kill;
+#[path = "kafka/program.rs"]
+mod program;
+/// The same text as for the embedded logs.
+#[path = "log/conformance.rs"]
+mod promises;
+#[path = "kafka/topics.rs"]
+mod topics;
+
+use broker::*;

@@ -1,0 +1,123 @@
+//! What breaks: frozen owners, brokers that go away, records that are gone, topics that are made anew.
+
+use crate::broker::{self, *};
+use crate::kill::{Events, seed, verify};
+use crate::program::Pulse;
+use futures::executor::block_on;
+use pulse::log::kafka::KafkaConfig;
+use pulse_dataflows::ports::EventLog;
+use rdkafka::admin::{NewTopic, TopicReplication};
+use std::time::Duration;
+
+/// A frozen owner, a successor on the same topics with its checkpoints, the owner wakes up: it is fenced, stops, and what
+/// it still wrote changes nothing.
+#[test]
+fn a_zombie_is_fenced_and_changes_nothing() {
+    let _shared = shared();
+    let mut zombie = Pulse::new(address(), 2);
+    let mut events = Events::new(seed());
+    zombie.spawn(2, &[]);
+    zombie.ready();
+    (0..5).for_each(|_| zombie.send(&events.next(40)));
+    std::thread::sleep(Duration::from_millis(1200)); // a checkpoint
+    let lines = events.next(200);
+    let gateway = zombie.gateway;
+    let body = format!("[{}]", lines.join(","));
+    std::thread::spawn(move || crate::program::http(gateway, "POST", "/api/v1/events:batch", &body));
+    std::thread::sleep(Duration::from_millis(3));
+    zombie.signal("-STOP");
+    // as on another machine: the folder is the frozen one's, its copy the successor's
+    let mut successor = Pulse::new(address(), 2);
+    let copied = std::process::Command::new("cp").arg("-r").arg(zombie.data()).arg(successor.dir.path()).status();
+    assert!(copied.unwrap().success());
+    successor.kafka = zombie.kafka.clone();
+    let text = std::fs::read_to_string(&successor.config).unwrap();
+    let own = text.lines().find(|l| l.starts_with("prefix")).unwrap();
+    std::fs::write(&successor.config, text.replace(own, &format!("prefix = \"{}\"", zombie.kafka.prefix))).unwrap();
+    successor.spawn(1, &[]);
+    successor.ready();
+    successor.send(&lines);
+    zombie.signal("-CONT");
+    (0..5).for_each(|_| successor.send(&events.next(40)));
+    assert_eq!(zombie.end(Duration::from_secs(30)), 75, "{}", zombie.said());
+    assert!(zombie.said().contains("fenced"));
+    successor.settled();
+    successor.stop();
+    assert!(verify(&successor) > 300);
+}
+
+/// The broker dies under load and comes back: nothing is lost, nothing comes twice, the process lives on.
+#[test]
+fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
+    let alone = QUIET.write().unwrap_or_else(|e| e.into_inner());
+    let mut pulse = Pulse::new(address(), 2);
+    let mut events = Events::new(seed());
+    pulse.spawn(2, &[]);
+    pulse.ready();
+    (0..5).for_each(|_| pulse.send(&events.next(40)));
+    broker::script(PORT, &["kill", "1"], &[]);
+    let body = format!("[{}]", events.next(40).join(","));
+    let answer = crate::program::http(pulse.gateway, "POST", "/api/v1/events:batch", &body);
+    assert!(!matches!(answer, Ok((200, _))), "taken without a broker: {answer:?}");
+    std::thread::sleep(Duration::from_secs(2));
+    assert!(pulse.child.as_mut().unwrap().try_wait().unwrap().is_none(), "{}", pulse.said());
+    broker::script(PORT, &["startnode", "1"], &[]);
+    (0..5).for_each(|_| pulse.send(&events.next(40)));
+    pulse.settled();
+    pulse.stop();
+    assert!(verify(&pulse) > 200);
+    drop(alone);
+}
+
+/// Some events through, then stopped.
+fn stopped_after(events: usize) -> Pulse {
+    let mut pulse = Pulse::new(address(), 1);
+    pulse.spawn(1, &[]);
+    pulse.ready();
+    pulse.send(&Events::new(seed()).next(events));
+    pulse.settled();
+    std::thread::sleep(Duration::from_millis(1500)); // a checkpoint
+    pulse.kill();
+    pulse
+}
+
+/// The topic's retention has passed the checkpoint: the start is refused with the size of the gap; told to, it goes on.
+#[test]
+fn records_that_are_gone_stop_it_until_the_gap_is_accepted() {
+    let _shared = shared();
+    let mut pulse = stopped_after(100);
+    let log = broker::open(&KafkaConfig { ..pulse.kafka.clone() });
+    log.append_wait(input(RAW0, &(0..50).map(|i| format!("{{\"id\":\"gone-{i}\"}}")).collect::<Vec<_>>())).unwrap();
+    let end = log.end(RAW0);
+    log.append_wait(input(RAW0, &[r#"{"id":"there","type":"order.completed","time":1700000000000}"#])).unwrap();
+    log.trim(RAW0, end).unwrap();
+    drop(log);
+    pulse.spawn(1, &[]);
+    assert_eq!(pulse.end(Duration::from_secs(30)), 69, "{}", pulse.said());
+    assert!(pulse.said().contains("50 records are gone") && pulse.said().contains("--accept-gap"), "{}", pulse.said());
+    pulse.spawn(1, &["--accept-gap"]);
+    pulse.ready();
+    pulse.send(&Events::new(1).next(10));
+    until("the record behind the gap", || {
+        let (_, body) = crate::program::http(pulse.sidecar, "GET", "/api/v1/events?limit=100", "").unwrap();
+        body.contains("\"there\"")
+    });
+    pulse.stop();
+}
+
+/// The topic was deleted and made anew: the offsets that are known mean nothing any more.
+#[test]
+fn a_topic_made_anew_stops_it() {
+    let _shared = shared();
+    let mut pulse = stopped_after(60);
+    let name = format!("{}events.raw", pulse.kafka.prefix);
+    block_on(admin().delete_topics(&[&name], &patient())).unwrap();
+    let new = || NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    until("the topic anew", || {
+        let made = block_on(admin().create_topics(&[new()], &patient())).unwrap();
+        made.iter().all(|outcome| outcome.is_ok())
+    });
+    pulse.spawn(1, &[]);
+    assert_eq!(pulse.end(Duration::from_secs(30)), 69, "{}", pulse.said());
+    assert!(pulse.said().contains("made anew") && pulse.said().contains("60"), "{}", pulse.said());
+}
