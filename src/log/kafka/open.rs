@@ -288,6 +288,7 @@ impl EventLog for KafkaLog {
             syncs: stats.synced.load(Relaxed),
             refused: stats.refused.load(Relaxed),
             retried: self.state.complaints.count.load(Relaxed),
+            ..Counters::default()
         }
     }
 }
