@@ -1,11 +1,13 @@
 //! The README's commands, run as they stand: `pulse` is the program just built, the ports are free ones.
 //!
-//! Blocks marked `sh` are run, one after another in one shell. Deliberately absent: the two commands at the top, which build
-//! and test.
+//! Blocks marked `sh` are run, one after another in one shell; of the two commands at the top, the first is run without the
+//! release build in front of it. Deliberately absent: running the second from here; it is what runs this.
 
+use std::io::{BufRead, BufReader};
 use std::net::TcpListener;
-use std::path::Path;
-use std::process::Command;
+use std::os::unix::fs::PermissionsExt;
+use std::path::{Path, PathBuf};
+use std::process::{Command, Stdio};
 
 /// The `sh` blocks of a text in their order.
 fn blocks(text: &str) -> Vec<String> {
@@ -24,10 +26,66 @@ fn script(blocks: &[String]) -> String {
     format!("set -e\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{}", commands.replace("pulse run", &run))
 }
 
+fn root() -> PathBuf {
+    env!("CARGO_MANIFEST_DIR").into()
+}
+
+/// The two commands at the top.
+fn first_two() -> (String, String) {
+    let readme = std::fs::read_to_string(root().join("README.md")).unwrap();
+    let block = readme.split("\n```console\n").nth(1).unwrap().split("\n```").next().unwrap();
+    let (first, second) = block.split_once('\n').unwrap();
+    (first.into(), second.into())
+}
+
+#[test]
+fn the_first_command_shows_a_shop_and_names_card_testing() {
+    let (first, _) = first_two();
+    let words = first.strip_prefix("cargo run --release -- ").expect("the README's first command").split(' ');
+    // `cargo run` runs this one
+    let manifest = std::fs::read_to_string(root().join("Cargo.toml")).unwrap();
+    assert!(manifest.contains("default-run = \"pulse\""));
+    // its own ports may be taken where tests run
+    let mut command = Command::new(env!("CARGO_BIN_EXE_pulse"));
+    command.args(words).args([
+        "--gateway",
+        "127.0.0.1:0",
+        "--sidecar",
+        "127.0.0.1:0",
+        "--seed",
+        "3",
+        "--seconds",
+        "90",
+    ]);
+    let mut demo = command.stdout(Stdio::piped()).spawn().unwrap();
+    let mut lines: Vec<String> = Vec::new();
+    for line in BufReader::new(demo.stdout.take().unwrap()).lines().map_while(Result::ok) {
+        lines.push(line);
+        if lines.last().is_some_and(|line| line.contains("card_testing")) {
+            break;
+        }
+    }
+    let _ = (demo.kill(), demo.wait());
+    let said = lines.join("\n");
+    for words in
+        ["learnt five weeks", "open http://127.0.0.1:", "card_testing_device", "different cards on this device"]
+    {
+        assert!(said.contains(words), "{words}:\n{said}");
+    }
+}
+
+#[test]
+fn the_second_command_runs_all_tests() {
+    let script = root().join(first_two().1);
+    assert!(std::fs::metadata(&script).unwrap().permissions().mode() & 0o111 != 0, "it can be executed");
+    assert!(Command::new("bash").arg("-n").arg(&script).status().unwrap().success());
+    let last = std::fs::read_to_string(&script).unwrap().lines().last().unwrap().to_owned();
+    assert_eq!(last, "exec cargo test --workspace --locked \"$@\"");
+}
+
 #[test]
 fn the_commands_of_the_readme_do_what_it_says() {
-    let readme = Path::new(env!("CARGO_MANIFEST_DIR")).join("README.md");
-    let blocks = blocks(&std::fs::read_to_string(readme).unwrap());
+    let blocks = blocks(&std::fs::read_to_string(root().join("README.md")).unwrap());
     assert!(blocks.len() >= 4, "{} blocks", blocks.len());
     let dir = tempfile::tempdir().unwrap();
     let program = Path::new(env!("CARGO_BIN_EXE_pulse")).parent().unwrap();

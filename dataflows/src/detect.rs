@@ -29,7 +29,7 @@ use pulse_operators::report::{Reports, Seen, report};
 use pulse_operators::score::Scorer;
 use pulse_operators::series::{self, Preaggregate};
 use pulse_operators::source::{Pull, source};
-use pulse_operators::split::split;
+use pulse_operators::split::{split, split_together};
 use pulse_operators::state::groups::{KEY_GROUPS, owner_of};
 use pulse_operators::threshold::{Counts, Trackers, count, thresholds};
 use std::collections::BTreeMap;
@@ -184,10 +184,9 @@ pub fn build(worker: &mut Worker, job: &Arc<Job>) {
         let answers = keyed(scope, touched, "Entities", checkpoints.subscribe(), entities(scope, job));
         let batches = gather(batches, answers, "Gathered");
         let mut scorer = Scorer::default();
-        let (counts, batches) = split(scope, batches, "Score", move |b: &mut Boxed, out: &mut Vec<Counts>| {
-            scorer.score(b);
-            out.push(count(b));
-        });
+        let score = move |all: &mut [&mut Boxed]| scorer.score(all);
+        let counts = |b: &mut Boxed, out: &mut Vec<Counts>| out.push(count(b));
+        let (counts, batches) = split_together(scope, batches, "Score", score, counts);
         let mut merged = Preaggregate::default();
         let (seen, batches) =
             split(scope, batches, "Points", move |b: &mut Boxed, out| out.push(points(b, &mut merged)));

@@ -16,7 +16,8 @@ pub const CONTAINER: usize = 1024;
 #[derive(Default)]
 pub struct Progress {
     finished: Cell<u64>,
-    stalled: Cell<bool>,
+    /// The source waits until this epoch is finished.
+    resume_at: Cell<Option<u64>>,
     source: RefCell<Option<Activator>>,
 }
 
@@ -34,16 +35,21 @@ impl Progress {
     /// The last operator is done with an epoch; a source that waits goes on.
     pub fn finish(&self, epoch: u64) {
         self.finished.set(epoch);
-        if self.stalled.take()
-            && let Some(source) = self.source.borrow().as_ref()
-        {
+        let go_on = self.resume_at.get().is_some_and(|at| epoch >= at);
+        if go_on {
+            self.resume_at.set(None);
+        }
+        if go_on && let Some(source) = self.source.borrow().as_ref() {
             source.activate();
         }
     }
-    /// Must the source wait before it opens `epoch`?
+    /// Must the source wait before it opens `epoch`? Once it must, it waits until half of [`AHEAD`] is finished: epochs that
+    /// go through the operators together cost less than one by one.
     pub fn must_wait(&self, epoch: u64) -> bool {
-        self.stalled.set(epoch > self.finished.get() + AHEAD);
-        self.stalled.get()
+        if self.resume_at.get().is_none() && epoch > self.finished.get() + AHEAD {
+            self.resume_at.set(Some(epoch - AHEAD / 2));
+        }
+        self.resume_at.get().is_some()
     }
     /// Who is to be woken.
     pub fn set_source(&self, source: Activator) {

@@ -11,7 +11,8 @@ use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
 use pulse_models::bundle::GroupModel;
 use pulse_models::ensemble::{ModelScore, Scratch};
 use pulse_models::explain;
-use pulse_models::features::{COLUMNS, GROUPS, HOUR, Row};
+use pulse_models::features::{COLUMNS, GROUPS, Group, HOUR, Row};
+use std::sync::Arc;
 
 /// Reasons are worked out for what is at least this unusual (-log10 p): one in twenty.
 pub const EXPLAINED: f64 = 1.301;
@@ -57,48 +58,69 @@ pub struct Scorer {
     answers: Answers,
     rows: Vec<Row>,
     rules: Vec<Option<f64>>,
-    slots: Vec<usize>,
+    /// Batch and slot in it.
+    slots: Vec<(usize, usize)>,
     scratch: RowScratch,
 }
 
 impl Scorer {
-    /// Fills `batch.scores`.
-    pub fn score(&mut self, batch: &mut Batch) {
-        let mut scores: Vec<Option<Score>> = Vec::with_capacity(batch.events.len());
+    /// Fills the `scores` of batches. Rows of all of them go through the model together: sixteen at once cost hardly more than
+    /// one, and an epoch of its own seldom has so many of a group.
+    pub fn score(&mut self, batches: &mut [&mut Box<Batch>]) {
+        for alike in batches.chunk_by_mut(|a, b| Arc::ptr_eq(&a.context, &b.context)) {
+            self.score_alike(alike);
+        }
+    }
+
+    /// The same for batches of one context.
+    fn score_alike(&mut self, batches: &mut [&mut Box<Batch>]) {
+        let Some(context) = batches.first().map(|batch| batch.context.clone()) else { return };
         let work = working("Score");
-        for slot in 0..batch.events.len() {
-            work.at(batch.events[slot].order());
-            scores.push(batch.is_scored(slot).then(|| self.prepare(batch, slot)));
+        for batch in batches.iter_mut() {
+            let mut scores = Vec::with_capacity(batch.events.len());
+            for slot in 0..batch.events.len() {
+                work.at(batch.events[slot].order());
+                scores.push(batch.is_scored(slot).then(|| self.prepare(batch, slot)));
+            }
+            batch.scores = scores;
         }
         drop(work); // the model scores all rows at once
         for group in GROUPS {
-            self.slots.clear();
-            self.rows.clear();
-            self.rules.clear();
-            for (slot, score) in scores.iter().enumerate() {
-                let event = &batch.events[slot];
+            self.gather(batches, group);
+            if self.rows.is_empty() {
+                continue;
+            }
+            let model = context.model(group);
+            let (slots, rules) = (&self.slots, self.rules.iter().copied());
+            score_rows(model, &self.rows, rules, &mut self.scratch, |i, weighed| {
+                let Some((batch, slot)) = slots.get(i).and_then(|(at, slot)| Some((batches.get_mut(*at)?, *slot)))
+                else {
+                    return;
+                };
+                let cold_start = batch.events.get(slot).is_some_and(|event| event.cold_start);
+                if let Some(score) = batch.scores.get_mut(slot).and_then(Option::as_mut) {
+                    finish(score, model, weighed, cold_start);
+                }
+            });
+        }
+    }
+
+    /// The rows of a group, where they are from, and what rules said of them.
+    fn gather(&mut self, batches: &[&mut Box<Batch>], group: Group) {
+        self.slots.clear();
+        self.rows.clear();
+        self.rules.clear();
+        for (at, batch) in batches.iter().enumerate() {
+            for (slot, (event, score)) in batch.events.iter().zip(&batch.scores).enumerate() {
                 if let Some(score) = score.as_ref().filter(|_| event.event_type.group() == group)
                     && score.channel != Channel::Series
                 {
-                    self.slots.push(slot);
+                    self.slots.push((at, slot));
                     self.rows.push(score.row);
                     self.rules.push(score.rules);
                 }
             }
-            if self.rows.is_empty() {
-                continue;
-            }
-            let context = batch.context.clone();
-            let model = context.model(group);
-            let (slots, rules) = (&self.slots, self.rules.iter().copied());
-            score_rows(model, &self.rows, rules, &mut self.scratch, |i, weighed| {
-                let slot = slots.get(i).copied().unwrap_or(usize::MAX);
-                if let Some(score) = scores.get_mut(slot).and_then(Option::as_mut) {
-                    finish(score, model, weighed, batch.events[slot].cold_start);
-                }
-            });
         }
-        batch.scores = scores;
     }
 
     /// Features and rules of one event.

@@ -58,6 +58,18 @@ pub fn split<'s, B: 'static, T: 'static>(
     scope: Scope<'s, u64>,
     batches: StreamVec<'s, u64, B>,
     name: &str,
+    explode: impl FnMut(&mut B, &mut Vec<T>) + 'static,
+) -> (StreamVec<'s, u64, T>, StreamVec<'s, u64, B>) {
+    split_together(scope, batches, name, |_| {}, explode)
+}
+
+/// The same, but first `prepare` sees all batches that have come by now, of whatever epochs, together. What it makes of one
+/// must not depend on the others: how many there are is chance.
+pub fn split_together<'s, B: 'static, T: 'static>(
+    scope: Scope<'s, u64>,
+    batches: StreamVec<'s, u64, B>,
+    name: &str,
+    mut prepare: impl FnMut(&mut [&mut B]) + 'static,
     mut explode: impl FnMut(&mut B, &mut Vec<T>) + 'static,
 ) -> (StreamVec<'s, u64, T>, StreamVec<'s, u64, B>) {
     let mut builder = OperatorBuilder::new(name.into(), scope);
@@ -67,18 +79,21 @@ pub fn split<'s, B: 'static, T: 'static>(
     let (wholes, whole_stream) = builder.new_output::<Vec<B>>();
     let mut pieces: OutputBuilder<u64, Sized1024<T>> = OutputBuilder::from(pieces);
     let mut wholes: OutputBuilder<u64, Builder<Vec<B>>> = OutputBuilder::from(wholes);
-    let mut buffer = Vec::new();
+    let (mut buffer, mut held) = (Vec::new(), Vec::new());
     builder.build(move |capabilities| {
         drop(capabilities);
         move |_frontiers| {
             let (mut pieces, mut wholes) = (pieces.activate(), wholes.activate());
-            input.for_each(|cap, data| {
-                for batch in data.iter_mut() {
+            input.for_each(|cap, data| held.push((cap, std::mem::take(data))));
+            let mut all: Vec<&mut B> = held.iter_mut().flat_map(|(_, data)| data.iter_mut()).collect();
+            prepare(&mut all);
+            for (cap, mut data) in held.drain(..) {
+                for batch in &mut data {
                     explode(batch, &mut buffer);
                 }
                 pieces.session_with_builder(&cap).give_iterator(buffer.drain(..));
-                wholes.session(&cap).give_container(data);
-            });
+                wholes.session(&cap).give_container(&mut data);
+            }
         }
     });
     (piece_stream, whole_stream)

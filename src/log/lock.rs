@@ -7,6 +7,12 @@ use super::OpenError;
 use std::fs::{File, OpenOptions, TryLockError, create_dir_all};
 use std::io::{Read, Write};
 use std::path::Path;
+use std::time::{Duration, Instant};
+
+/// A killed owner holds the lock until its last thread is gone, which may still wait for the disk: who is started again at
+/// once must not be refused for that.
+const PATIENCE: Duration = Duration::from_secs(2);
+const AGAIN: Duration = Duration::from_millis(10);
 
 /// Held as long as it lives.
 #[derive(Debug)]
@@ -18,7 +24,14 @@ impl DirLock {
     pub fn acquire(dir: &Path) -> Result<DirLock, OpenError> {
         create_dir_all(dir)?;
         let mut file = OpenOptions::new().read(true).write(true).create(true).truncate(false).open(dir.join("LOCK"))?;
-        match file.try_lock() {
+        let since = Instant::now();
+        let outcome = loop {
+            match file.try_lock() {
+                Err(TryLockError::WouldBlock) if since.elapsed() < PATIENCE => std::thread::sleep(AGAIN),
+                outcome => break outcome,
+            }
+        };
+        match outcome {
             Ok(()) => {}
             Err(TryLockError::WouldBlock) => {
                 let mut owner = String::new();

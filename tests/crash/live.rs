@@ -115,6 +115,11 @@ impl Live {
     /// Kills both at once and waits until they are gone.
     pub fn kill_tree(&mut self) {
         let Some(parent) = self.parent.as_ref().map(Child::id) else { return };
+        // a parent that still runs could start another child in between
+        signal("STOP", &[parent]);
+        while stat(parent).is_some_and(|(_, state)| !["T", "Z", "X"].contains(&state.as_str())) {
+            std::thread::sleep(Duration::from_millis(1));
+        }
         let child = self.child();
         signal("KILL", &[Some(parent), child].into_iter().flatten().collect::<Vec<_>>());
         let _ = self.parent.take().map(|mut parent| parent.wait());
@@ -147,7 +152,11 @@ impl Live {
     pub async fn ready(&self) {
         let client = client();
         let url = format!("http://{}/readyz", self.sidecar);
-        until("ready", async || client.get(&url).send().await.is_ok_and(|a| a.status() == 200)).await;
+        let since = Instant::now();
+        while !client.get(&url).send().await.is_ok_and(|a| a.status() == 200) {
+            assert!(since.elapsed() < PATIENCE && alive(self.parent()), "not ready:\n{}", self.stderr());
+            tokio::time::sleep(Duration::from_millis(10)).await;
+        }
     }
     /// A GET of the sidecar.
     pub async fn get(&self, path: &str) -> String {
