@@ -5,7 +5,7 @@ use crate::kill::{Events, seed, verify};
 use crate::program::Pulse;
 use futures::executor::block_on;
 use pulse::log::kafka::KafkaConfig;
-use pulse_dataflows::ports::EventLog;
+use pulse_dataflows::ports::{EventLog, Records, Request};
 use rdkafka::admin::{NewTopic, TopicReplication};
 use std::time::Duration;
 
@@ -111,7 +111,9 @@ fn records_that_are_gone_stop_it_until_the_gap_is_accepted() {
     let log = broker::open(&KafkaConfig { ..pulse.kafka.clone() });
     log.append_wait(input(RAW0, &(0..50).map(|i| format!("{{\"id\":\"gone-{i}\"}}")).collect::<Vec<_>>())).unwrap();
     let end = log.end(RAW0);
-    log.append_wait(input(RAW0, &[r#"{"id":"there","type":"order.completed","time":1700000000000}"#])).unwrap();
+    let there =
+        Records::of(at(pulse::engine::now_ms()), br#"{"id":"there","type":"order.completed","time":1700000000000}"#);
+    log.append_wait(Request { parts: vec![(RAW0, there)], ..Request::default() }).unwrap();
     log.trim(RAW0, end).unwrap();
     drop(log);
     pulse.spawn(1, &[]);

@@ -35,10 +35,16 @@ pub(super) fn ask(
     loop {
         let answer = ask_once(consumer, all, what, patience);
         let passing = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code).is_some_and(|code| {
-            use RDKafkaErrorCode::{
-                LeaderNotAvailable, NotLeaderForPartition, RequestTimedOut, UnknownTopicOrPartition,
-            };
-            [LeaderNotAvailable, NotLeaderForPartition, RequestTimedOut, UnknownTopicOrPartition].contains(&code)
+            use RDKafkaErrorCode as Code;
+            let passing = [
+                Code::FencedLeaderEpoch,
+                Code::LeaderNotAvailable,
+                Code::NotLeaderForPartition,
+                Code::RequestTimedOut,
+                Code::UnknownLeaderEpoch,
+                Code::UnknownTopicOrPartition,
+            ];
+            passing.contains(&code)
         });
         if !passing || Instant::now() > until {
             return answer;

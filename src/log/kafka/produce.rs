@@ -116,7 +116,7 @@ impl Producer {
     ) -> Result<(), KafkaError> {
         let record = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(state.name(p.topic), tag.pack())
             .partition(i32::from(p.number))
-            .timestamp(meta.time_ms.max(0))
+            .timestamp(meta.time_ms.max(1)) // the library takes 0 for now
             .headers(headers)
             .payload(value);
         self.client.send(record).map_err(|(error, _)| error)
