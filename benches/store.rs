@@ -79,7 +79,7 @@ fn log(dir: &std::path::Path, events: usize) -> (Arc<SqliteLog>, f64) {
     let log = SqliteLog::open(&dir.join("log.db"), 1, pulse::log::Options::default()).expect("a log");
     let objects = Objects::folder(&dir.join("objects")).expect("objects");
     let options = Options { workers: 1, checkpoint_every_ms: 0, ungated: false };
-    let fatal = |why: &str| panic!("{why}");
+    let fatal = |why: &pulse_dataflows::detect::Fatal| panic!("{why}");
     let engine =
         Engine::start(log.clone(), objects.clone(), Registry::new(objects), options, fatal).expect("an engine");
     let mut shop = Shop::new(ShopConfig { seed: 7, ..ShopConfig::of_size(40.0) }).expect("a shop");

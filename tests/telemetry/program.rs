@@ -42,7 +42,7 @@ pub fn events(from: usize, n: usize) -> Vec<Value> {
         json!({
             "id": format!("o-{i}"), "type": "order.completed", "source": "shop", "customer_id": format!("c-{}", i % 40),
             "device_id": format!("d-{i}"), "session_id": format!("s-{i}"), "ip": format!("203.0.113.{}", i % 200),
-            "country": "DE", "currency": "EUR", "amount": if i % 50 == 0 { 4711.0 } else { 20.0 + (i % 30) as f64 },
+            "country": "DE", "currency": "EUR", "amount": if i.is_multiple_of(50) { 4711.0 } else { 20.0 + (i % 30) as f64 },
             "payment": {"method": "card", "card": format!("fp_{}", i % 40), "status": "captured"},
             "items": [{"product_id": format!("p-{}", i % 9), "category": "shoes", "quantity": 1, "price": 20.0}],
         })

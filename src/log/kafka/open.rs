@@ -14,9 +14,7 @@ use crate::log::layout::Layout;
 use crate::log::lock::DirLock;
 use crate::log::{OpenError, locked};
 use futures::executor::block_on;
-use pulse_dataflows::ports::{
-    Counters, EventLog, Hook, LogError, LogReader, Partition, Request, TOPICS, Topic, partition,
-};
+use pulse_dataflows::ports::{Counters, EventLog, Hook, LogError, LogReader, Partition, Request, TOPICS, Topic};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::consumer::BaseConsumer;
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -163,11 +161,12 @@ fn known(
 ) -> Result<(Known, Vec<(Partition, u64)>), OpenError> {
     let all = made(access, partitions, &Known::default());
     let ask = |what| offsets::ask(consumer, &all, what, access.patience()).map_err(|e| access.unreachable(&e));
-    let (starts, ends) = (ask(Ask::Start)?, ask(Ask::End)?);
+    let epochs = all.iter().position(|(_, p, _)| p.topic == Topic::Epochs).unwrap_or(0);
+    let bound = |offsets: Vec<Option<u64>>| offsets.get(epochs).copied().flatten().unwrap_or(0);
+    let mut known = fence::known(access, (bound(ask(Ask::Start)?), bound(ask(Ask::End)?)), partitions)?;
+    // asked after the entries were read: whoever writes meanwhile writes more than they name
+    let ends = ask(Ask::End)?;
     let ends: Vec<(Partition, u64)> = all.iter().zip(ends).map(|((_, p, _), end)| (*p, end.unwrap_or(0))).collect();
-    let at = ends.iter().position(|(p, _)| *p == partition(Topic::Epochs, 0)).unwrap_or(0);
-    let bounds = (starts.get(at).copied().flatten().unwrap_or(0), ends.get(at).map_or(0, |(_, end)| *end));
-    let mut known = fence::known(access, bounds, partitions)?;
     known.compare(&ends, accept)?;
     Ok((known, ends))
 }
@@ -182,7 +181,11 @@ fn bounded(
 ) -> Result<Arc<State>, OpenError> {
     let all = made(access, partitions, known);
     let ask = |what| offsets::ask(consumer, &all, what, access.patience()).map_err(|e| access.unreachable(&e));
-    let (starts, ends) = (ask(Ask::Start)?, ask(Ask::End)?);
+    let (starts, before, mut ends) = (ask(Ask::Start)?, ask(Ask::End)?, ask(Ask::End)?);
+    // epochs and outputs first: what they name or follow from must be there, whoever writes meanwhile
+    let input = |p: Partition| matches!(p.topic, Topic::Raw | Topic::Labels | Topic::Control);
+    let earlier = all.iter().zip(&mut ends).zip(before).filter(|((of, _), _)| !input(of.1));
+    earlier.for_each(|((_, end), before)| *end = before);
     let bound = |((of, start), end): ((&Named, Option<u64>), Option<u64>)| (of.2, start.unwrap_or(0), end.unwrap_or(0));
     let mut bounds: Vec<(u64, u64, u64)> = all.iter().zip(starts).zip(ends).map(bound).collect();
     bounds.resize(Layout { partitions }.len(), (0, 0, 0)); // the topic that is not made comes last
