@@ -168,13 +168,13 @@ impl Rhythm {
     pub fn band(&self, minute_of_week: i32) -> (f64, f64, f64) {
         let (a, b, c) = (self.rate(minute_of_week - 30), self.rate(minute_of_week), self.rate(minute_of_week + 30));
         let (low, high) = (a.min(b).min(c), a.max(b).max(c));
+        let low = if self.weekly() { low } else { low.min(self.bare(minute_of_week)) };
         let week = self.week.get((minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize);
         if !self.weekly() || week.is_some_and(|slot| slot.seen >= OWN_AFTER) {
             return (low, b, high);
         }
         let day = Self::between(minute_of_week, |hour| self.daily(hour));
-        let bare = if self.weekly() { low } else { self.bare(minute_of_week) };
-        (low.min(day).min(bare), b, high.max(day))
+        (low.min(day), b, high.max(day))
     }
 }
 

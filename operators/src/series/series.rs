@@ -22,6 +22,8 @@ const HIGH_CLUMPS: f64 = 8.0;
 const LOW_CLUMPS: f64 = 5.0;
 /// Windows in hours.
 const LONG_WINDOWS: [usize; 3] = [3, 6, 24];
+/// Windows up to so many hours look for drops only: a busy afternoon is no incident.
+const ONLY_LOW_H: usize = 3;
 /// The recent level leaves out the last minutes: an outage must not become its own yardstick.
 const LEVEL_LAG: i64 = 15;
 /// Minutes of the recent level.
@@ -444,6 +446,7 @@ impl Series {
             let expected = (sum(|p| p.least), usual, usual);
             let spread = self.spread(week_min - 30, hours as f64, SPREAD_LONG);
             if let Some(f) = self.test(60 * hours as i64, sum(|p| p.seen), expected, spread)
+                && (hours > ONLY_LOW_H || f.side == Side::Low)
                 && best.is_none_or(|b| f.decades > b.decades)
             {
                 best = Some(f);
