@@ -154,8 +154,14 @@ fn a_warm_start_learns_and_tells_nobody() {
     let dir = tempfile::tempdir().unwrap();
     let (input, data) = (dir.path().join("events.ndjson"), dir.path().join("data"));
     events(&input, 7, 6000);
+    // one that no shop would call ordinary
+    let mut text = std::fs::read_to_string(&input).unwrap();
+    let last: Value = serde_json::from_str(text.lines().last().unwrap()).unwrap();
+    let wrong = serde_json::json!({"id": "wrong", "type": "order.completed", "time": last["time"], "amount": -980.5});
+    text.push_str(&format!("{wrong}\n"));
+    std::fs::write(&input, text).unwrap();
     let summary = import(&data, &[input], None, true).unwrap();
-    assert_eq!((summary.scored, summary.model.as_deref()), (6000, Some("global_model@v1")), "{summary:?}");
+    assert_eq!((summary.scored, summary.model.as_deref()), (6001, Some("global_model@v1")), "{summary:?}");
     assert!(records(&data, Topic::Scored).iter().any(|event| event["decision"] == "anomaly"));
     assert_eq!(told(&data), 0);
     let active = active(&*log(&data)).unwrap();
