@@ -5,7 +5,7 @@
 
 use pulse::app::{App, Settings};
 use pulse::backtest::{Backtest, Scratch, Summary};
-use pulse_dataflows::ports::{EventLog, Topic, partition};
+use pulse_dataflows::ports::{Topic, partition};
 use serde_json::Value;
 use std::collections::BTreeMap;
 use std::path::{Path, PathBuf};

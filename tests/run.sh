@@ -3,11 +3,35 @@
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
+tools=$PWD/target/tools
+mkdir -p "$tools"
+as_root() { if [ "$(id -u)" = 0 ]; then "$@"; else sudo "$@"; fi; }
+# installs Debian packages
+install() {
+    as_root apt-get update -q
+    as_root apt-get install -qy --no-install-recommends "$@"
+}
+
 # the README's commands are run as a reader would run them
-if ! command -v curl >/dev/null; then
-    as_root=$([ "$(id -u)" = 0 ] || echo sudo)
-    $as_root apt-get update -q
-    $as_root apt-get install -qy --no-install-recommends curl
+command -v curl >/dev/null || install curl
+
+# promtool checks the metrics. It comes with the server: unpacked here, nothing is installed or started
+if [ ! -x "$tools/promtool" ] && ! command -v promtool >/dev/null; then
+    unpacked=$(mktemp -d)
+    (
+        cd "$unpacked"
+        apt-get download -q prometheus || { as_root apt-get update -q && apt-get download -q prometheus; }
+        dpkg-deb -x prometheus_*.deb .
+    )
+    cp "$unpacked/usr/bin/promtool" "$tools/promtool"
+    rm -r "$unpacked"
+fi
+
+# another implementation reads the latencies back
+if ! "$tools/venv/bin/python" -c "import hdrh" 2>/dev/null; then
+    python3 -c "import ensurepip, venv" 2>/dev/null || install python3-venv
+    python3 -m venv "$tools/venv"
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8
 fi
 
 # a real Apache Kafka; the tests start and stop it themselves

@@ -15,6 +15,8 @@ use crate::control::Artifacts;
 use crate::intake::{Intake, IntakeError, Share};
 use crate::ports::{Acker, Cause, EventLog, LogError, Meta, Partition, Records, Topic, partition};
 use crate::quarantine::{Extent, Quarantines};
+use crate::tally::Mark;
+pub use crate::tally::Tally;
 use pulse_models::features::GROUPS;
 use pulse_operators::alert::Message;
 use pulse_operators::batch::Batch;
@@ -34,7 +36,7 @@ use pulse_operators::state::groups::{KEY_GROUPS, owner_of};
 use pulse_operators::threshold::{Counts, Trackers, count, thresholds};
 use std::collections::BTreeMap;
 use std::rc::Rc;
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::Sender;
 use std::sync::{Arc, Mutex};
 use timely::dataflow::{Scope, StreamVec};
@@ -93,27 +95,6 @@ impl Done {
             _ => 0,
         }
     }
-}
-
-/// Counters of a process, for telemetry.
-#[derive(Default)]
-pub struct Tally {
-    /// Entities kept, by worker (sum of the last reports).
-    pub entities: AtomicU64,
-    /// Touches handled by each worker: shows that each has its share.
-    pub touches: Mutex<BTreeMap<usize, u64>>,
-    /// Duplicates.
-    pub duplicates: AtomicU64,
-    /// Late events.
-    pub late: AtomicU64,
-    /// Scored events.
-    pub scored: AtomicU64,
-    /// Anomalies.
-    pub anomalies: AtomicU64,
-    /// Events that were left out because they are in quarantine.
-    pub quarantined: AtomicU64,
-    /// Watermark, ms since the epoch.
-    pub watermark_ms: AtomicU64,
 }
 
 /// Why a dataflow cannot go on.
@@ -183,8 +164,12 @@ pub fn build(worker: &mut Worker, job: &Arc<Job>) {
         let (touched, batches) = split(scope, batches, "Touches", |b: &mut Boxed, out| touches(b, out));
         let answers = keyed(scope, touched, "Entities", checkpoints.subscribe(), entities(scope, job));
         let batches = gather(batches, answers, "Gathered");
-        let mut scorer = Scorer::default();
-        let score = move |all: &mut [&mut Boxed]| scorer.score(all);
+        let (mut scorer, at, me) = (Scorer::default(), job.tally.clone(), scope.index());
+        let score = move |all: &mut [&mut Boxed]| {
+            all.iter().for_each(|b| at.mark(me, b.epoch, Mark::Enriched));
+            scorer.score(all);
+            at.rule_failures.fetch_add(scorer.take_failures(), Ordering::Relaxed);
+        };
         let counts = |b: &mut Boxed, out: &mut Vec<Counts>| out.push(count(b));
         let (counts, batches) = split_together(scope, batches, "Score", score, counts);
         let mut merged = Preaggregate::default();
@@ -220,8 +205,10 @@ fn intake<'s>(
             return Pull::End;
         }
         let Some(intake) = intake.as_mut() else { return Pull::End };
+        job.tally.mark(share.worker, 0, Mark::Looked);
         match intake.next_batch() {
             Ok(Some((batch, checkpoint))) => {
+                job.tally.mark(share.worker, batch.epoch, Mark::Taken);
                 if let Some(pieces) = job.pieces.as_ref().filter(|_| checkpoint && batch.epoch > job.known) {
                     checkpoints.announce(batch.epoch);
                     // the checkpointer ends last
@@ -273,11 +260,19 @@ fn blob_keeper(job: &Arc<Job>, blob: Blob) -> Box<dyn FnMut(Vec<u8>)> {
 fn ids(scope: Scope<'_, u64>, job: &Arc<Job>) -> Ids {
     let mut state = job.state.lock().unwrap_or_else(|e| e.into_inner());
     let restored: Vec<_> = own_groups(scope).filter_map(|g| Some((g, std::mem::take(state.ids.get_mut(g)?)))).collect();
-    Ids::new(restored.into_iter(), job.checkpoints, keeper(job, Piece::Ids))
+    let tally = job.tally.clone();
+    let sizes = Box::new(move |kept, evicted| tally.ids.add(kept, evicted));
+    Ids::new(restored.into_iter(), job.checkpoints, keeper(job, Piece::Ids)).telling(sizes)
 }
 
 fn entities(scope: Scope<'_, u64>, job: &Arc<Job>) -> Entities {
-    let mut entities = Entities::new(job.checkpoints, keeper(job, Piece::Entities));
+    let tally = job.tally.clone();
+    let sizes = Box::new(move |kind: usize, kept, evicted| {
+        if let Some(size) = tally.entities.get(kind) {
+            size.add(kept, evicted);
+        }
+    });
+    let mut entities = Entities::new(job.checkpoints, keeper(job, Piece::Entities)).telling(sizes);
     let mut state = job.state.lock().unwrap_or_else(|e| e.into_inner());
     for group in own_groups(scope) {
         for (kind, table) in TABLES.iter().zip(&mut state.entities) {
@@ -355,13 +350,15 @@ fn decisions<'s>(
         decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, room, &mut parts), found);
         room = parts.values().map(Records::bytes).max().unwrap_or(0);
         found.retain(|a| !sink.quarantines.holds(a.partition, a.offset, Extent::Alert));
-        tally(&sink.tally, &batch, found.len());
+        sink.tally.decided(&batch, found.len());
         (sink.output)(me, batch.epoch, parts.into_iter().collect());
+        sink.tally.mark(me, batch.epoch, Mark::Scored);
         progress.finish(batch.epoch);
     });
     let (sink, peers) = (job.clone(), scope.peers());
     let keep = blob_keeper(job, Blob::Reports);
-    report(scope, seen, anomalies, due(), reports, keep, move |epoch, clock_ms, messages| {
+    report(scope, seen, anomalies, due(), reports, keep, move |epoch, clock_ms, messages, figures| {
+        sink.tally.reported(figures);
         let mut records = Records::default();
         alerts(epoch, clock_ms, &messages, sink.done.alerts_of(epoch), &mut records);
         let parts = if records.is_empty() { vec![] } else { vec![(partition(Topic::Alerts, 0), records)] };
@@ -387,18 +384,5 @@ fn alerts(epoch: u64, clock_ms: i64, messages: &[Message], there: usize, records
         let (partition, offset) = message.cause.unwrap_or((BY_TIME, epoch));
         let cause = Cause { partition, offset, kind: kind as u32 };
         records.push(Meta { time_ms: clock_ms, cause }, &message.json);
-    }
-}
-
-fn tally(tally: &Tally, batch: &Batch, anomalies: usize) {
-    let duplicates = batch.duplicate.iter().filter(|d| **d).count() as u64;
-    tally.duplicates.fetch_add(duplicates, Ordering::Relaxed);
-    tally.late.fetch_add(batch.events.iter().filter(|e| e.late).count() as u64, Ordering::Relaxed);
-    tally.scored.fetch_add(batch.scores.iter().flatten().count() as u64, Ordering::Relaxed);
-    tally.anomalies.fetch_add(anomalies as u64, Ordering::Relaxed);
-    let quarantined = batch.rejected.iter().filter(|r| r.reject.is_quarantined()).count() as u64;
-    tally.quarantined.fetch_add(quarantined, Ordering::Relaxed);
-    if let Some(time) = batch.times.iter().map(|t| t.1).min() {
-        tally.watermark_ms.store(time.max(0) as u64, Ordering::Relaxed);
     }
 }

@@ -291,6 +291,10 @@ pub struct Counters {
     pub refused: u64,
     /// Troubles that were tried again: brokers that did not answer, a full disk.
     pub retried: u64,
+    /// Bytes that wait to be written now.
+    pub waiting_bytes: u64,
+    /// Pages in the write-ahead file now; 0 where there is none.
+    pub wal_pages: u64,
 }
 
 /// A durable log of topics with partitions. See the module for its promises.

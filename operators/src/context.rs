@@ -202,6 +202,10 @@ impl Context {
     pub fn model_version(&self) -> &str {
         &self.bundle.version
     }
+    /// Time of the newest event that the model was fitted on, ms since the epoch.
+    pub fn trained_until_ms(&self) -> i64 {
+        self.bundle.window_ms.1
+    }
     /// Notifications a day.
     pub fn budget(&self) -> u32 {
         self.config.budget.alerts_per_day

@@ -77,6 +77,9 @@ pub struct Ids {
     groups: KeyGroups<Seen>,
     checkpoints: u64,
     keep: Box<dyn FnMut(Vec<Section<Seen>>, bool)>,
+    sizes: Option<Box<dyn FnMut(i64, u64)>>,
+    /// What `sizes` was told: kept, evicted.
+    told: (usize, u64),
 }
 impl Ids {
     /// `restored`: sections of the checkpoint for this worker's groups; `checkpoints`: how many were made before; `keep` gets
@@ -88,7 +91,12 @@ impl Ids {
     ) -> Ids {
         let mut groups = KeyGroups::new(IDS_PER_GROUP);
         restored.for_each(|(group, rows)| groups.load(group, rows));
-        Ids { groups, checkpoints, keep }
+        Ids { groups, checkpoints, keep, sizes: None, told: (0, 0) }
+    }
+    /// From the next epoch on `sizes` is told how many more are kept (or fewer) and how many were evicted.
+    pub fn telling(mut self, sizes: Box<dyn FnMut(i64, u64)>) -> Ids {
+        self.sizes = Some(sizes);
+        self
     }
 }
 /// Groups copied each time the operator runs: a slice short enough for the latency of the events behind it.
@@ -119,6 +127,13 @@ impl Stateful<Probe, Verdict> for Ids {
             *seen = now;
         }
         Verdict { slot: probe.slot, home: probe.home, duplicate }
+    }
+    fn closed(&mut self) {
+        let now = (self.groups.len(), self.groups.evicted());
+        if let Some(sizes) = self.sizes.as_mut().filter(|_| now != self.told) {
+            sizes(now.0 as i64 - self.told.0 as i64, now.1 - self.told.1);
+            self.told = now;
+        }
     }
 }
 

@@ -195,12 +195,21 @@ pub const TABLES: [EntityKind; 8] = [
     EntityKind::Extra,
 ];
 
+/// Kinds of entities in all: those with a table, and the user's own series.
+pub const KINDS: usize = TABLES.len() + 1;
+
+/// Is told, for each kind by its number, how many more are kept (or fewer) and how many were evicted.
+pub type Sizes = Box<dyn FnMut(usize, i64, u64)>;
+
 /// All entities of a worker, one table a kind, so that short-lived sessions never push out customers.
 pub struct Entities {
     tables: Vec<KeyGroups<EntityState>>,
     samples: KeyGroups<SampleState>,
     checkpoints: u64,
     keep: Box<dyn FnMut(Vec<EntitySection>, bool)>,
+    sizes: Option<Sizes>,
+    /// What `sizes` was told: kept, evicted.
+    told: [(usize, u64); KINDS],
 }
 
 /// Groups copied each time the operator runs, over all tables.
@@ -215,7 +224,14 @@ impl Entities {
             samples: KeyGroups::new(cap_per_group(EntityKind::Series)),
             checkpoints,
             keep,
+            sizes: None,
+            told: [(0, 0); KINDS],
         }
+    }
+    /// From the next epoch on `sizes` is told what changes.
+    pub fn telling(mut self, sizes: Sizes) -> Entities {
+        self.sizes = Some(sizes);
+        self
     }
     /// Puts back a group of a kind.
     pub fn load(&mut self, kind: EntityKind, group: usize, rows: Vec<(u64, u64, EntityState)>) {
@@ -226,11 +242,6 @@ impl Entities {
     /// Puts back a group of the user's own series.
     pub fn load_samples(&mut self, group: usize, rows: Vec<(u64, u64, SampleState)>) {
         self.samples.load(group, rows);
-    }
-    /// Entities kept now, and evicted so far, over all kinds.
-    pub fn sizes(&self) -> (usize, u64) {
-        let kept = self.tables.iter().map(KeyGroups::len).sum::<usize>() + self.samples.len();
-        (kept, self.tables.iter().map(KeyGroups::evicted).sum::<u64>() + self.samples.evicted())
     }
 }
 
@@ -267,5 +278,14 @@ impl Stateful<Touch, Placed> for Entities {
             }
         };
         Placed { place: touch.place, home: touch.home, answer }
+    }
+    fn closed(&mut self) {
+        let Some(sizes) = &mut self.sizes else { return };
+        let tables = self.tables.iter().map(|t| (t.len(), t.evicted()));
+        let all = tables.chain([(self.samples.len(), self.samples.evicted())]);
+        for (kind, (now, told)) in all.zip(&mut self.told).enumerate().filter(|(_, (now, told))| now != *told) {
+            sizes(kind, now.0 as i64 - told.0 as i64, now.1 - told.1);
+            *told = now;
+        }
     }
 }

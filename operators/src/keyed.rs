@@ -27,6 +27,8 @@ pub trait Keyed {
 pub trait Stateful<T, A>: Snapshot {
     /// Answers one record and takes it in.
     fn apply(&mut self, record: &T) -> A;
+    /// All records of an epoch are applied.
+    fn closed(&mut self) {}
 }
 
 /// Applies closed epochs in order and sends the answers on. `due` holds the checkpoints asked for.
@@ -67,6 +69,7 @@ where
                     work.at(record.order());
                     state.apply(record)
                 }));
+                state.closed();
             }
             copying |= begin_before(&due, &mut state, |c| !frontier.less_equal(&c)); // all closed epochs are applied
             if copying {

@@ -9,7 +9,7 @@ use crate::cause::working;
 use crate::context::SeriesTuning;
 use crate::flow::{Due, Snapshot};
 use crate::keyed::begin_before;
-use crate::series::{Member, Members, Point, SeriesBook, SeriesError, SeriesOutput, json};
+use crate::series::{Counters, Member, Members, Point, SeriesBook, SeriesError, SeriesOutput, json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use timely::container::CapacityContainerBuilder as Builder;
@@ -39,6 +39,21 @@ pub struct Reports {
     members: Members,
     tuning: SeriesTuning,
     times: BTreeMap<u16, i64>,
+}
+
+/// How much there is, for telemetry; counts since the state began.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Figures {
+    /// Open alerts.
+    pub open_alerts: usize,
+    /// Open incidents.
+    pub open_incidents: usize,
+    /// Findings that the budget of incidents held back.
+    pub incidents_held_back: u64,
+    /// Segments with series of their own.
+    pub segments: usize,
+    /// What series left out.
+    pub series: Counters,
 }
 
 /// Reports as bytes: alerts, series, events in them, times.
@@ -73,6 +88,16 @@ impl Reports {
             && let Ok(series) = SeriesBook::restore(tuning.config(), &self.series.snapshot())
         {
             (self.series, self.tuning) = (series, tuning);
+        }
+    }
+    /// How much there is.
+    pub fn figures(&self) -> Figures {
+        Figures {
+            open_alerts: self.alerts.open(),
+            open_incidents: self.series.open().len(),
+            incidents_held_back: self.series.incidents_held_back(),
+            segments: self.series.segments(),
+            series: self.series.counters(),
         }
     }
     /// The least event time of all partitions that have had an event.
@@ -139,7 +164,7 @@ pub fn report<'s>(
     due: Due,
     reports: Reports,
     keep: Box<dyn FnMut(Vec<u8>)>,
-    mut tell: impl FnMut(u64, i64, Vec<Message>) + 'static,
+    mut tell: impl FnMut(u64, i64, Vec<Message>, Figures) + 'static,
 ) {
     let me = scope.index();
     let (first, second) = (Exchange::new(|_: &Seen| 0), Exchange::new(|_: &Anomaly| 0));
@@ -167,7 +192,8 @@ pub fn report<'s>(
                     let (epoch, (seen, anomalies)) = entry.remove_entry();
                     begin_before(&due, &mut kept, |c| c < epoch);
                     let clock_ms = seen.iter().map(|s| s.clock_ms).max().unwrap_or(0);
-                    tell(epoch, clock_ms, kept.reports.take(seen, anomalies));
+                    let messages = kept.reports.take(seen, anomalies);
+                    tell(epoch, clock_ms, messages, kept.reports.figures());
                 }
                 if me == 0 {
                     begin_before(&due, &mut kept, closed);

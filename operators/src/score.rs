@@ -62,9 +62,14 @@ pub struct Scorer {
     /// Batch and slot in it.
     slots: Vec<(usize, usize)>,
     scratch: RowScratch,
+    failures: u64,
 }
 
 impl Scorer {
+    /// Evaluations of the user's own rules that failed since the last call.
+    pub fn take_failures(&mut self) -> u64 {
+        std::mem::take(&mut self.failures)
+    }
     /// Fills the `scores` of batches. Rows of all of them go through the model together: sixteen at once cost hardly more than
     /// one, and an epoch of its own seldom has so many of a group.
     pub fn score(&mut self, batches: &mut [&mut Box<Batch>]) {
@@ -133,7 +138,8 @@ impl Scorer {
             return sample(batch, event, self.answers.series.map_or(0.0, |a| f64::from(a.z)));
         }
         let row = assemble(event, &batch.arena, &self.answers, batch.context.settings());
-        batch.context.rules().apply(event, &batch.arena, &self.answers, &row, &mut hits);
+        let failures = batch.context.rules().apply(event, &batch.arena, &self.answers, &row, &mut hits);
+        self.failures += u64::from(failures);
         if event.cold_start {
             // on day one everything is new
             hits.retain(|hit| hit.reason.direction != Direction::New);

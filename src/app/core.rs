@@ -10,6 +10,7 @@ use crate::engine::{Engine, Options};
 use crate::log::which;
 use crate::persist::{self, Persist};
 use crate::store::Store;
+use crate::telemetry::shared::{Shared, Stage};
 use crate::telemetry::{self, Metrics};
 use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
@@ -36,10 +37,14 @@ pub struct Core {
 
 impl Core {
     /// Starts them on the folder of `settings`, as its only owner.
-    pub fn start(settings: &Settings, metrics: &Metrics) -> Result<Core, AppError> {
+    pub fn start(settings: &Settings, metrics: &Metrics, shared: &Shared) -> Result<Core, AppError> {
         std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
-        let log = which::open(&settings.data, settings.partitions, &settings.log, settings.brokers.as_ref())?;
+        let syncs = shared.clone();
+        let log =
+            crate::log::Options { synced: Arc::new(move |took| syncs.observe_sync(took)), ..settings.log.clone() };
+        let log = which::open(&settings.data, settings.partitions, &log, settings.brokers.as_ref())?;
         let store = Arc::new(Store::open(&settings.data.join(STORE))?);
+        Store::copy_beside(&store).map_err(|e| part("store")(&e))?;
         let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
         poison::watch(&settings.data);
         poison::judge(&*log, &objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
@@ -48,8 +53,14 @@ impl Core {
         let options =
             Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
         let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
-        telemetry::engine::register(metrics, engine.tally().clone(), engine.pace().clone(), log.clone());
-        let persisting = persist::Options { currency: settings.detect.decode.shop_currency.clone(), damaged };
+        telemetry::engine::register(metrics, &engine, log.clone());
+        telemetry::stages::watch(engine.tally(), settings.workers, shared.clone());
+        let stages = shared.clone();
+        let persisting = persist::Options {
+            currency: settings.detect.decode.shop_currency.clone(),
+            damaged,
+            written: Arc::new(move |took| stages.observe_stage(Stage::Persist, took)),
+        };
         let persist =
             Persist::start(log.clone(), store.clone(), &persisting, metrics).map_err(|e| part("persist")(&e))?;
         Ok(Core { log, store, registry, engine, persist })

@@ -190,7 +190,8 @@ impl App {
         }
         let metrics: Metrics = Arc::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("pulse")));
         let shared = Shared::register(&metrics);
-        let Core { log, store, registry, engine, persist } = Core::start(settings, &metrics)?;
+        crate::telemetry::process::register(&metrics);
+        let Core { log, store, registry, engine, persist } = Core::start(settings, &metrics, &shared)?;
         let access = match settings.no_auth {
             true => Access::open(),
             false => Access::with_store(store.clone()).map_err(|e| part("keys")(&e))?,

@@ -118,7 +118,9 @@ impl Intake {
             shared.metrics.skipped("trimmed", start - stored);
         }
         let begin = stored.max(start);
-        let end = self.log.end(alerts).min(begin + BATCH);
+        let last = self.log.end(alerts);
+        shared.metrics.lag(last.saturating_sub(begin));
+        let end = last.min(begin + BATCH);
         if end <= begin {
             return Ok(0);
         }

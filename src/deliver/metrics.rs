@@ -33,6 +33,7 @@ pub struct DeliverMetrics {
     dead: Family<EndpointLabel, Gauge>,
     enabled: Family<EndpointLabel, Gauge>,
     skipped: Family<SkipLabel, Counter>,
+    lag: Gauge,
     ingest_to_alert: Histogram,
 }
 
@@ -47,6 +48,7 @@ impl DeliverMetrics {
             dead: Family::default(),
             enabled: Family::default(),
             skipped: Family::default(),
+            lag: Gauge::default(),
             ingest_to_alert: Histogram::new(buckets),
         };
         let mut registry = metrics.lock().unwrap_or_else(|e| e.into_inner());
@@ -59,6 +61,7 @@ impl DeliverMetrics {
         registry.register(names::WEBHOOK_DEAD_LETTERS, "Messages given up, kept for replay", this.dead.clone());
         registry.register(names::WEBHOOK_ENDPOINT_ENABLED, "1: sent to, 0: disabled", this.enabled.clone());
         registry.register(names::WEBHOOK_RECORDS_SKIPPED, "Alert records that were not sent", this.skipped.clone());
+        registry.register(names::WEBHOOK_LAG, "Alert records that delivery has not looked at", this.lag.clone());
         registry.register(
             names::INGEST_TO_ALERT_DURATION,
             "From receipt of the event to its first webhook request written",
@@ -87,6 +90,10 @@ impl DeliverMetrics {
     /// A record was left out (`malformed`, `repeat`, `trimmed`).
     pub fn skipped(&self, reason: &'static str, count: u64) {
         self.skipped.get_or_create(&SkipLabel { reason }).inc_by(count);
+    }
+    /// So many records wait to be looked at.
+    pub fn lag(&self, records: u64) {
+        self.lag.set(records as i64);
     }
     /// A first request was written so many seconds after the receipt of its event.
     pub fn ingest_to_alert(&self, seconds: f64) {

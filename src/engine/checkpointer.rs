@@ -8,19 +8,44 @@
 use crate::engine::manifest::{FOLDER, Manifest};
 use crate::engine::objects::{ObjectError, Objects};
 use crate::engine::restore::manifests;
+use prometheus_client::metrics::histogram::Histogram;
 use pulse_dataflows::checkpoint::{Piece, ROTATE, encode, pieces};
 use pulse_dataflows::epochs::Pace;
 use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Manifests kept.
 const KEPT: usize = 3;
 /// zstd level: the cheapest that still finds columns of equal bytes.
 const LEVEL: i32 = 1;
+
+/// What is told of checkpoints.
+#[derive(Debug)]
+pub struct Checkpoints {
+    /// With a manifest.
+    pub written: AtomicU64,
+    /// Given up: the one before stays in force.
+    pub failed: AtomicU64,
+    /// Bytes of the newest object.
+    pub bytes: AtomicU64,
+    /// When the newest manifest was written, ms since the epoch.
+    pub newest_ms: AtomicU64,
+    /// From the first copy to the manifest.
+    pub seconds: Histogram,
+}
+impl Default for Checkpoints {
+    fn default() -> Checkpoints {
+        // from an empty shop to a large one on a slow disk
+        let seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+        let zero = AtomicU64::default;
+        let seconds = Histogram::new(seconds);
+        Checkpoints { written: zero(), failed: zero(), bytes: zero(), newest_ms: zero(), seconds }
+    }
+}
 
 /// Writes checkpoints on a thread of its own.
 pub struct Checkpointer {
@@ -40,13 +65,16 @@ pub struct Checkpointer {
     pub gated: bool,
     /// Checkpoints until everything is whole again after an object was lost.
     pub unwhole: u64,
+    /// Told what became of each.
+    pub told: Arc<Checkpoints>,
 }
 
 impl Checkpointer {
     /// Ends when all workers have.
     pub fn run(mut self, from: &Receiver<Piece>) -> Result<(), ObjectError> {
-        let (mut object, mut positions, mut done) = (Vec::new(), 0, 0);
+        let (mut object, mut positions, mut done, mut begun) = (Vec::new(), 0, 0, None);
         for piece in from {
+            let since = *begun.get_or_insert_with(Instant::now);
             encode(&piece, &mut object);
             match piece {
                 Piece::Position(position) => {
@@ -61,10 +89,19 @@ impl Checkpointer {
             }
             if positions == self.workers && done == pieces(self.workers) {
                 let bytes = std::mem::take(&mut object);
-                (positions, done) = (0, 0);
+                (positions, done, begun) = (0, 0, None);
                 // a disk that is full or broken costs checkpoints, not events: the old ones stay
-                if let Err(e) = self.write(&bytes) {
-                    tracing::error!(error = %e, "checkpoint failed; the one before stays in force");
+                match self.write(&bytes) {
+                    Ok(false) => {}
+                    Ok(true) => {
+                        self.told.written.fetch_add(1, Ordering::Relaxed);
+                        self.told.newest_ms.store(super::now_ms().max(0) as u64, Ordering::Relaxed);
+                        self.told.seconds.observe(since.elapsed().as_secs_f64());
+                    }
+                    Err(e) => {
+                        self.told.failed.fetch_add(1, Ordering::Relaxed);
+                        tracing::error!(error = %e, "checkpoint failed; the one before stays in force");
+                    }
                 }
                 self.pace.checkpoint_done();
             }
@@ -72,12 +109,14 @@ impl Checkpointer {
         Ok(())
     }
 
-    fn write(&mut self, object: &[u8]) -> Result<(), ObjectError> {
+    /// Whether there is a new manifest.
+    fn write(&mut self, object: &[u8]) -> Result<bool, ObjectError> {
         let epoch = self.manifest.position.entry.epoch;
         // a replay may come to the same epoch in another generation, with other copies
         let name = format!("{FOLDER}/{epoch:012}.{:x}.state", self.log.generation());
         let bytes = zstd::stream::encode_all(object, LEVEL)?;
         let sum = xxh3_64(&bytes);
+        self.told.bytes.store(bytes.len() as u64, Ordering::Relaxed);
         self.manifest.number += 1;
         let written = self.objects.put(&name, bytes);
         self.manifest.objects.push((name, sum));
@@ -90,22 +129,23 @@ impl Checkpointer {
         written?;
         if self.unwhole > 0 {
             self.unwhole -= 1;
-            return Ok(());
+            return Ok(false);
         }
         while self.gated && self.pace.acknowledged() < epoch {
             if self.stopping.load(Ordering::Acquire) {
-                return Ok(());
+                return Ok(false);
             }
             self.log.nudge(); // an acknowledgement without records wakes nobody by itself
             std::thread::sleep(Duration::from_micros(500));
         }
         if self.gated && self.log.sync().is_err() {
-            return Ok(());
+            return Ok(false);
         }
         self.manifest.schema = Manifest::schema_now();
         let bytes = self.manifest.to_bytes().map_err(std::io::Error::other)?;
         self.objects.put(&Manifest::name(epoch), bytes)?;
-        self.forget()
+        self.forget()?;
+        Ok(true)
     }
 
     /// Removes manifests beyond the last three and objects that none of those names.

@@ -16,7 +16,7 @@ pub mod replay;
 pub mod restore;
 pub mod resume;
 
-use crate::engine::checkpointer::Checkpointer;
+use crate::engine::checkpointer::{Checkpointer, Checkpoints};
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use pulse_dataflows::checkpoint::Position;
@@ -82,6 +82,7 @@ pub struct Engine {
     log: Arc<dyn EventLog>,
     pace: Arc<Pace>,
     tally: Arc<Tally>,
+    told: Arc<Checkpoints>,
     position: Position,
     stopping: Arc<AtomicBool>,
     guards: WorkerGuards<()>,
@@ -114,6 +115,7 @@ impl Engine {
         log.install(Box::new(sequencer));
         let (tx, rx) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
+        let told = Arc::<Checkpoints>::default();
         let checkpointer = Checkpointer {
             objects,
             log: log.clone(),
@@ -123,6 +125,7 @@ impl Engine {
             stopping: stopping.clone(),
             gated: !options.ungated,
             unwhole: 0,
+            told: told.clone(),
         };
         let checkpointer = std::thread::Builder::new()
             .name("checkpointer".into())
@@ -151,7 +154,7 @@ impl Engine {
         let position = restored.position;
         let alarm = StopOnDrop(alarm);
         let checkpoints = options.checkpoint_every_ms > 0;
-        Ok(Engine { alarm, log, pace, tally, position, stopping, guards, checkpointer, checkpoints, ticker })
+        Ok(Engine { alarm, log, pace, tally, told, position, stopping, guards, checkpointer, checkpoints, ticker })
     }
     /// How far sequencer and outputs are.
     pub fn pace(&self) -> &Arc<Pace> {
@@ -160,6 +163,10 @@ impl Engine {
     /// Counters.
     pub fn tally(&self) -> &Arc<Tally> {
         &self.tally
+    }
+    /// What became of checkpoints.
+    pub fn checkpoints(&self) -> &Arc<Checkpoints> {
+        &self.told
     }
     /// Where it started.
     pub fn started_at(&self) -> &Position {

@@ -4,7 +4,7 @@
 //! Deliberately absent: rates across several gateways; each has its own.
 
 use super::config::GatewayConfig;
-use crate::http::Problem;
+use crate::http::{Problem, problem};
 use governor::clock::{Clock, DefaultClock};
 use governor::{DefaultKeyedRateLimiter, Quota, RateLimiter};
 use std::hash::{BuildHasher, Hash, RandomState};
@@ -22,6 +22,8 @@ pub struct Limits {
     requests: DefaultKeyedRateLimiter<Slot>,
     events: DefaultKeyedRateLimiter<Slot>,
     events_burst: NonZeroU32,
+    events_per_s: u32,
+    request_quota: problem::Quota,
     hasher: RandomState,
     clock: DefaultClock,
 }
@@ -34,6 +36,12 @@ impl Limits {
             requests: RateLimiter::keyed(quota(config.ip_requests_per_s, config.ip_requests_burst)),
             events: RateLimiter::keyed(quota(config.key_events_per_s, config.key_events_burst)),
             events_burst: config.key_events_burst,
+            events_per_s: config.key_events_per_s.get(),
+            request_quota: problem::Quota {
+                name: "requests",
+                burst: config.ip_requests_burst.get(),
+                per_s: config.ip_requests_per_s.get(),
+            },
             hasher: RandomState::new(),
             clock: DefaultClock::default(),
         }
@@ -45,8 +53,14 @@ impl Limits {
     /// One request of an address, or 429.
     pub fn request(&self, slot: Slot) -> Result<(), Problem> {
         self.requests.check_key(&slot).map_err(|until| {
-            Problem::rate_limited("too many requests from this address", until.wait_time_from(self.clock.now()))
+            let wait = until.wait_time_from(self.clock.now());
+            Problem::rate_limited(self.request_quota, "too many requests from this address", wait)
         })
+    }
+    /// The quota of events of a key.
+    pub fn event_quota(&self) -> problem::Quota {
+        let burst = self.events_burst.get();
+        problem::Quota { name: "events", burst, per_s: self.events_per_s }
     }
     /// `n` events of a key, or how long to wait. More than a burst holds counts as a burst.
     pub fn events(&self, slot: Slot, n: usize) -> Result<(), Duration> {

@@ -27,7 +27,8 @@ use crate::http::health::{self, Check};
 use crate::http::listen;
 use crate::http::{Problem, finish, peer};
 use crate::telemetry::Metrics;
-use crate::telemetry::shared::{self, Shared};
+use crate::telemetry::exposition::exposition;
+use crate::telemetry::shared::Shared;
 use axum::Router;
 use axum::http::{HeaderMap, Uri, header};
 use axum::response::IntoResponse;
@@ -107,7 +108,7 @@ impl Gateway {
             .route("/livez", get(health::livez))
             .route("/healthz", get(health::livez))
             .route("/readyz", get(move || async move { health::readyz(&ready.checks) }))
-            .route("/metrics", get(move || std::future::ready(metrics_page(&registry))))
+            .route("/metrics", get(move |headers: HeaderMap| std::future::ready(metrics_page(&registry, &headers))))
             .fallback(|| async { Problem::not_found() })
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
             .with_state(parts)
@@ -115,8 +116,8 @@ impl Gateway {
     }
 }
 
-fn metrics_page(registry: &Metrics) -> impl IntoResponse + use<> {
-    let (content_type, text) = shared::exposition(registry);
+fn metrics_page(registry: &Metrics, headers: &HeaderMap) -> impl IntoResponse + use<> {
+    let (content_type, text) = exposition(registry, headers);
     ([(header::CONTENT_TYPE, content_type)], text)
 }
 

@@ -99,7 +99,11 @@ fn content_type(headers: &HeaderMap, also: &[&str]) -> Result<(), Problem> {
 }
 
 fn take_rate(parts: &Parts, caller: &Caller, n: usize) -> Result<(), Problem> {
-    parts.limits.events(caller.slot, n).map_err(|wait| Problem::rate_limited("too many events with this key", wait))
+    let quota = parts.limits.event_quota();
+    parts
+        .limits
+        .events(caller.slot, n)
+        .map_err(|wait| Problem::rate_limited(quota, "too many events with this key", wait))
 }
 
 /// A refused single event.

@@ -4,7 +4,7 @@
 //! Deliberately absent: the text of internal errors; those go to the log of the process, under the request id.
 
 use axum::body::Body;
-use axum::http::{HeaderValue, StatusCode, header};
+use axum::http::{HeaderName, HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use serde::Serialize;
 use std::time::Duration;
@@ -34,6 +34,19 @@ pub struct Problem {
     pub errors: Vec<FieldError>,
     /// Seconds for `Retry-After`, at least 1.
     pub retry_after_s: Option<u64>,
+    /// The quota that is used up, for `RateLimit-Policy` and `RateLimit`.
+    pub quota: Option<Quota>,
+}
+
+/// A quota as draft-ietf-httpapi-ratelimit-headers tells it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Quota {
+    /// What is counted.
+    pub name: &'static str,
+    /// So many at once ...
+    pub burst: u32,
+    /// ... and so many a second afterwards.
+    pub per_s: u32,
 }
 
 /// The body in the order of its keys.
@@ -53,7 +66,7 @@ struct Rendered<'a> {
 impl Problem {
     /// A problem without fields and without a time to come back.
     pub fn new(status: StatusCode, code: &'static str, message: impl Into<String>) -> Problem {
-        Problem { status, code, message: message.into(), errors: Vec::new(), retry_after_s: None }
+        Problem { status, code, message: message.into(), errors: Vec::new(), retry_after_s: None, quota: None }
     }
     /// 400
     pub fn bad_request(code: &'static str, message: impl Into<String>) -> Problem {
@@ -92,8 +105,9 @@ impl Problem {
         Problem::new(StatusCode::UNSUPPORTED_MEDIA_TYPE, code, message)
     }
     /// 429
-    pub fn rate_limited(message: impl Into<String>, wait: Duration) -> Problem {
-        Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message).retry_after(wait)
+    pub fn rate_limited(quota: Quota, message: impl Into<String>, wait: Duration) -> Problem {
+        let problem = Problem::new(StatusCode::TOO_MANY_REQUESTS, "rate_limited", message).retry_after(wait);
+        Problem { quota: Some(quota), ..problem }
     }
     /// 503
     pub fn unavailable(code: &'static str, message: impl Into<String>, wait: Duration) -> Problem {
@@ -124,6 +138,16 @@ impl Problem {
         headers.insert(header::CONTENT_TYPE, HeaderValue::from_static(PROBLEM_JSON));
         if let Some(seconds) = self.retry_after_s {
             headers.insert(header::RETRY_AFTER, HeaderValue::from(seconds));
+        }
+        if let Some(Quota { name, burst, per_s }) = self.quota {
+            let window_s = burst.div_ceil(per_s.max(1)).max(1);
+            let wait_s = self.retry_after_s.unwrap_or(1);
+            let policy = format!("\"{name}\";q={burst};w={window_s}");
+            for (header, value) in [("ratelimit-policy", policy), ("ratelimit", format!("\"{name}\";r=0;t={wait_s}"))] {
+                if let Ok(value) = HeaderValue::from_str(&value) {
+                    headers.insert(HeaderName::from_static(header), value);
+                }
+            }
         }
         match self.status {
             StatusCode::UNAUTHORIZED => {
@@ -156,7 +180,14 @@ mod tests {
 
     #[test]
     fn retry_after_is_whole_seconds_rounded_up_and_never_zero() {
-        let seconds = |ms| Problem::rate_limited("", Duration::from_millis(ms)).retry_after_s;
+        let quota = Quota { name: "events", burst: 5, per_s: 2 };
+        let seconds = |ms| Problem::rate_limited(quota, "", Duration::from_millis(ms)).retry_after_s;
         assert_eq!([seconds(0), seconds(1), seconds(1000), seconds(1001)], [Some(1), Some(1), Some(1), Some(2)]);
+        let headers = Problem::rate_limited(quota, "", Duration::from_secs(3)).render("", "").headers().clone();
+        assert_eq!(headers["ratelimit-policy"], "\"events\";q=5;w=3");
+        assert_eq!(
+            (&headers["ratelimit"], &headers["retry-after"]),
+            (&"\"events\";r=0;t=3".parse().unwrap(), &"3".parse().unwrap())
+        );
     }
 }

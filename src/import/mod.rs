@@ -13,6 +13,7 @@ use crate::backtest::input::{Merged, plain};
 use crate::engine::now_ms;
 use crate::gateway::rejects::Kepts;
 use crate::telemetry::Metrics;
+use crate::telemetry::shared::Shared;
 use mapping::{CsvLines, Mapping};
 use pulse_dataflows::control::Control;
 use pulse_dataflows::ports::{EventLog, LogError, Meta, Records, Request, Topic, partition};
@@ -149,7 +150,7 @@ impl Import {
         // the files first: a wrong one must not make a data folder
         let (mut merged, of) = self.open(&bytes)?;
         let metrics: Metrics = Arc::new(Mutex::new(prometheus_client::registry::Registry::default()));
-        let core = Core::start(&self.settings, &metrics)?;
+        let core = Core::start(&self.settings, &metrics, &Shared::register(&metrics))?;
         let taken = self.take(&core, &mut merged, &mut |lines| {
             tell(Progress { bytes: bytes.load(Ordering::Relaxed), of, lines });
         });

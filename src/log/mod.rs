@@ -81,6 +81,9 @@ pub enum OpenError {
         /// What it is, must be, and why.
         why: String,
     },
+    /// Records are gone that were there.
+    #[error("{0}")]
+    Gap(String),
     /// The file system refuses.
     #[error(transparent)]
     Io(#[from] std::io::Error),

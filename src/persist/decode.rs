@@ -179,6 +179,7 @@ struct AlertData {
     event: Option<AlertEvent>,
     count: Option<i64>,
     entity: Option<Entity>,
+    suppressed: Option<String>,
 }
 #[derive(Deserialize)]
 struct Entity {
@@ -273,6 +274,7 @@ fn alert(data: &str, time_ms: i64, status: &'static str) -> Decoded<AlertRow> {
         entity: parsed.entity.map(|entity| format!("{}:{}", entity.kind, entity.id)),
         count: parsed.count.unwrap_or(1),
         json: data.to_owned(),
+        suppressed: parsed.suppressed,
         severity: "info".into(),
         ..AlertRow::default()
     };

@@ -1,25 +1,26 @@
 //! Persist: reads `events.scored`, `events.rejected`, `alerts` and `labels` and writes the store, on a thread of its own.
 //!
 //! [`gather`] takes the next batch from the log, [`decode`] makes rows of records, [`write`] puts rows and positions into one
-//! transaction. Promise: every record is in the store exactly once, whatever is killed when, as the positions move with
-//! the rows by compare-and-set; who finds them moved by somebody else is fenced and stops. A store that is slow or locked
+//! transaction, [`counters`] counts them. Promise: every record is in the store exactly once, whatever is killed when, as the
+//! positions move with the rows by compare-and-set; who finds them moved by somebody else is fenced and stops. A store that is slow or locked
 //! delays only this thread: it tries again, ever more slowly, and counts it.
 //!
 //! Deliberately absent: scoring, sending, what people ask.
 
+mod counters;
 pub mod decode;
 pub mod gather;
 mod write;
 
 use crate::store::{Store, positions::Position};
-use crate::telemetry::{Metrics, names};
+use crate::telemetry::Metrics;
+use counters::Counters;
 use gather::{Batch, Source};
-use prometheus_client::metrics::{counter::Counter, gauge::Gauge};
 use pulse_dataflows::ports::{EventLog, LogError, Partition, Topic};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 /// Name of this reader in `reader_positions`.
 pub const READER: &str = "persist";
@@ -33,16 +34,18 @@ const IDLE: Duration = Duration::from_millis(500);
 const BACKOFF: (Duration, Duration) = (Duration::from_millis(50), Duration::from_secs(5));
 
 /// What may be set.
-#[derive(Clone, Debug)]
+#[derive(Clone)]
 pub struct Options {
     /// Currency of amounts that name none.
     pub currency: String,
     /// Called when the log cannot be read, now or ever: the product ends its process.
     pub damaged: fn(&str),
+    /// Told how long a batch took, from the log to the store. Called on persist's thread.
+    pub written: Arc<dyn Fn(Duration) + Send + Sync>,
 }
 impl Default for Options {
     fn default() -> Self {
-        Options { currency: "EUR".into(), damaged: |_| {} }
+        Options { currency: "EUR".into(), damaged: |_| {}, written: Arc::new(|_| {}) }
     }
 }
 
@@ -60,34 +63,13 @@ pub enum PersistError {
     Log(#[from] LogError),
 }
 
-/// Counters of this part.
-#[derive(Clone, Default)]
-struct Counters {
-    lag: Gauge,
-    records: Counter,
-    repeats: Counter,
-    retries: Counter,
-    lost: Counter,
-}
-impl Counters {
-    fn register(metrics: &Metrics) -> Counters {
-        let counters = Counters::default();
-        let mut registry = metrics.lock().unwrap_or_else(PoisonError::into_inner);
-        registry.register(names::PERSIST_LAG, "Records behind the end of the topics", counters.lag.clone());
-        registry.register(names::PERSIST_RECORDS, "Records written to the store", counters.records.clone());
-        registry.register(names::PERSIST_REPEATS, "Records left out as repeats", counters.repeats.clone());
-        registry.register(names::PERSIST_RETRIES, "Batches tried again", counters.retries.clone());
-        registry.register(names::PERSIST_LOST, "Records trimmed before they were read", counters.lost.clone());
-        counters
-    }
-}
-
 /// One step of persist after another. [`Persist`] runs it on a thread; tests run it by hand.
 pub struct Worker {
     log: Arc<dyn EventLog>,
     store: Arc<Store>,
     source: Source,
     counters: Counters,
+    written: Arc<dyn Fn(Duration) + Send + Sync>,
 }
 
 impl Worker {
@@ -108,22 +90,22 @@ impl Worker {
             partitions.iter().map(|p| Ok((*p, crate::store::positions::load(tx, READER, *p)?))).collect()
         })?;
         let source = Source::new(log.reader(), positions, options.currency.clone());
-        Ok(Worker { log, store, source, counters: Counters::register(metrics) })
+        Ok(Worker { log, store, source, counters: Counters::register(metrics), written: options.written.clone() })
     }
 
     /// Takes and writes one batch; the number of records it moved on by. An error leaves everything as it was.
     pub fn step(&mut self) -> Result<usize, PersistError> {
+        let begun = Instant::now();
         let batch: Batch = self.source.gather(&*self.log)?;
         if batch.moves.is_empty() {
             self.counters.lag.set(0);
             return Ok(0);
         }
-        let repeats = write::write(&self.store, &batch)?;
+        let written = write::write(&self.store, &batch)?;
         self.source.moved(&batch.moves);
-        self.counters.records.inc_by((batch.taken - batch.repeats) as u64 - repeats);
-        self.counters.repeats.inc_by(batch.repeats as u64 + repeats);
-        self.counters.lost.inc_by(batch.lost);
+        self.counters.add(&batch, &written);
         self.counters.lag.set(self.lag() as i64);
+        (self.written)(begun.elapsed());
         Ok(batch.taken + batch.lost as usize)
     }
 
@@ -179,9 +161,9 @@ struct Shared {
 impl Shared {
     /// Waits, whoever calls, but not when told to stop.
     fn pause(&self, pause: Duration) {
-        let end = std::time::Instant::now() + pause;
+        let end = Instant::now() + pause;
         while !self.stop.load(Ordering::Acquire) {
-            let left = end.saturating_duration_since(std::time::Instant::now());
+            let left = end.saturating_duration_since(Instant::now());
             if left.is_zero() {
                 return;
             }
@@ -286,6 +268,7 @@ fn run(worker: &mut Worker, shared: &Shared, damaged: fn(&str)) -> Result<(), Pe
             Err(error) if stopping => return Err(error),
             Err(error) => {
                 worker.counters.retries.inc();
+                worker.counters.lag.set(worker.lag() as i64);
                 tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "persist tries again");
                 shared.pause(pause);
                 pause = (pause * 2).min(BACKOFF.1);

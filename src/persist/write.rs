@@ -5,9 +5,18 @@ use super::gather::Batch;
 use super::{PersistError, READER};
 use crate::store::{Store, positions, rows};
 
-/// Writes the batch; how many records turned out to be there already.
-pub fn write(store: &Store, batch: &Batch) -> Result<u64, PersistError> {
-    let mut repeats = 0;
+/// What became of a batch.
+#[derive(Default)]
+pub struct Written {
+    /// Records that were there already.
+    pub repeats: u64,
+    /// Records of the topic `alerts` that were new, by their place in the batch.
+    pub notices: Vec<usize>,
+}
+
+/// Writes the batch.
+pub fn write(store: &Store, batch: &Batch) -> Result<Written, PersistError> {
+    let mut written = Written::default();
     let mut fenced = false;
     let outcome = store.write(|tx| {
         // First, so that a fenced reader writes nothing at all.
@@ -17,6 +26,7 @@ pub fn write(store: &Store, batch: &Batch) -> Result<u64, PersistError> {
                 return Err(rusqlite::Error::QueryReturnedNoRows); // rolls back
             }
         }
+        let mut repeats = 0;
         let mut count = |new: bool| repeats += u64::from(!new);
         for row in &batch.scored {
             count(rows::add_scored(tx, row)?);
@@ -24,13 +34,16 @@ pub fn write(store: &Store, batch: &Batch) -> Result<u64, PersistError> {
         for row in &batch.rejects {
             count(rows::add_reject(tx, row)?);
         }
-        for (history, notice) in &batch.alerts {
+        for (place, (history, notice)) in batch.alerts.iter().enumerate() {
             if let Notice::Series(points) = notice {
                 points.iter().try_for_each(|point| rows::put_series_point(tx, point))?;
                 continue; // a minute's values are no history
             }
             let new = rows::add_history(tx, history)?;
             count(new);
+            if new {
+                written.notices.push(place);
+            }
             match notice {
                 Notice::Alert(row) if new => rows::put_alert(tx, row)?,
                 Notice::Incident(row) if new => rows::put_incident(tx, row)?,
@@ -40,11 +53,12 @@ pub fn write(store: &Store, batch: &Batch) -> Result<u64, PersistError> {
         for row in &batch.labels {
             count(rows::add_label(tx, row)?);
         }
+        written.repeats = repeats;
         Ok(())
     });
     match outcome {
         Err(_) if fenced => Err(PersistError::Fenced),
         Err(error) => Err(error.into()),
-        Ok(()) => Ok(repeats),
+        Ok(()) => Ok(written),
     }
 }

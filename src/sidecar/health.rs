@@ -4,9 +4,9 @@ use super::Answer;
 use super::api::Shared;
 use super::params::Params;
 use crate::http::Problem;
-use crate::telemetry::shared;
+use crate::telemetry::exposition::exposition;
 use axum::extract::State;
-use axum::http::{Uri, header};
+use axum::http::{HeaderMap, Uri, header};
 use axum::response::{IntoResponse, Response};
 
 /// `/openapi.json`
@@ -15,8 +15,8 @@ pub async fn openapi(State(inner): Shared) -> Response {
 }
 
 /// `/metrics`
-pub async fn metrics(State(inner): Shared) -> Response {
-    let (content_type, text) = shared::exposition(&inner.parts.metrics);
+pub async fn metrics(State(inner): Shared, headers: HeaderMap) -> Response {
+    let (content_type, text) = exposition(&inner.parts.metrics, &headers);
     ([(header::CONTENT_TYPE, content_type)], text).into_response()
 }
 

@@ -1,12 +1,13 @@
 //! The store: SQLite, one writer connection behind a lock, a few read-only connections beside it.
 //!
 //! [`migrate`] brings the schema up to date, [`dialect`] keeps the SQL fit for PostgreSQL, [`rows`] is what readers of the log
-//! write, [`positions`] how far they have read, [`query`] what people ask, [`retention`] what is forgotten.
+//! write, [`positions`] how far they have read, [`query`] what people ask, [`retention`] what is forgotten; `copy` keeps the write-ahead file short.
 //! Everything but keys, users, acknowledgements and destinations can be made again from the log: hence `synchronous=NORMAL`;
 //! rows and positions move in one transaction, so a loss of power takes both back together.
 //!
 //! Deliberately absent: who reads the log (that is `persist` and `deliver`), HTTP.
 
+mod copy;
 pub mod dialect;
 pub mod migrate;
 pub mod positions;

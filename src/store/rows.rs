@@ -163,6 +163,8 @@ pub struct AlertRow {
     pub entity: Option<String>,
     /// Similar events.
     pub count: i64,
+    /// Why nobody is told; stands in `json`, has no column.
+    pub suppressed: Option<String>,
     /// `data` of the envelope.
     pub json: String,
 }

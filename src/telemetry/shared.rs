@@ -54,6 +54,7 @@ type Histograms<L> = Family<L, Histogram, fn() -> Histogram>;
 pub struct Shared {
     stages: Histograms<StageLabel>,
     http: Histograms<HttpLabels>,
+    syncs: Histogram,
     /// The same stages as exact histograms.
     pub latency: Arc<Latency>,
 }
@@ -64,10 +65,12 @@ impl Shared {
         let shared = Shared {
             stages: Family::new_with_constructor(histogram as fn() -> Histogram),
             http: Family::new_with_constructor(histogram as fn() -> Histogram),
+            syncs: histogram(),
             latency: Arc::default(),
         };
         let mut registry = metrics.lock().unwrap_or_else(|e| e.into_inner());
         registry.register(names::STAGE_DURATION, "Time spent in a stage", shared.stages.clone());
+        registry.register(names::LOG_SYNC_DURATION, "Time of a synced transaction of the log", shared.syncs.clone());
         registry.register(names::HTTP_REQUEST_DURATION, "Time to the head of the answer", shared.http.clone());
         shared
     }
@@ -75,6 +78,10 @@ impl Shared {
     pub fn observe_stage(&self, stage: Stage, took: Duration) {
         self.stages.get_or_create(&StageLabel { stage: stage.name() }).observe(took.as_secs_f64());
         self.latency.record(stage.name(), took);
+    }
+    /// One synced transaction of the log.
+    pub fn observe_sync(&self, took: Duration) {
+        self.syncs.observe(took.as_secs_f64());
     }
     /// One answered request. `route` is the pattern, never the path.
     pub fn observe_http(&self, route: &str, method: &Method, status: u16, took: Duration) {
@@ -90,12 +97,4 @@ impl Shared {
         let labels = HttpLabels { route: Cow::Owned(route.to_owned()), method, status };
         self.http.get_or_create(&labels).observe(took.as_secs_f64());
     }
-}
-
-/// The exposition of a registry in the OpenMetrics text format, and its content type.
-pub fn exposition(metrics: &Metrics) -> (&'static str, String) {
-    let registry = metrics.lock().unwrap_or_else(|e| e.into_inner());
-    let mut text = String::new();
-    let _ = prometheus_client::encoding::text::encode(&mut text, &registry); // writing into a String cannot fail
-    ("application/openmetrics-text; version=1.0.0; charset=utf-8", text)
 }

@@ -217,7 +217,7 @@ async fn scopes_hold() {
         }
         tokio::time::sleep(std::time::Duration::from_millis(50)).await;
     };
-    assert_eq!(refused, [2, 5]);
+    assert_eq!(refused, [2, 6]);
     let query = format!("/api/v1/events?api_key={}", running.keys[0]);
     assert_eq!(running.send("GET", &query, None, None).await.status(), 401);
 }

@@ -112,7 +112,7 @@ fn one_key_with_nine_tenths_of_the_events_does_not_hold_up_the_others() {
         let (mut i, until) = (0, Instant::now() + Duration::from_secs(3));
         while Instant::now() < until {
             let hot = |i: usize| {
-                let who = if i % 10 == 0 { format!("c-{i}") } else { "c-hot".into() };
+                let who = if i.is_multiple_of(10) { format!("c-{i}") } else { "c-hot".into() };
                 json!({"id": format!("h-{i}"), "type": "product.viewed", "customer_id": who, "device_id": "d-hot",
                     "ip": "198.51.100.1"})
             };

@@ -171,6 +171,8 @@ async fn too_many_events_of_a_key_and_too_many_requests_of_an_address_are_429() 
     let got = server.batch(&events(30)).await;
     assert_eq!(got.problem(), (429, "rate_limited".into()));
     assert!((1..=3).contains(&got.header("retry-after").parse::<u64>().unwrap()));
+    assert_eq!(got.header("ratelimit-policy"), "\"events\";q=100;w=10");
+    assert!(got.header("ratelimit").starts_with("\"events\";r=0;t="));
 
     let config = GatewayConfig { ip_requests_per_s: n(1), ip_requests_burst: n(5), ..GatewayConfig::default() };
     let server = Server::start(config).await;

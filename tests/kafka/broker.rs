@@ -73,10 +73,9 @@ pub fn input<T: AsRef<[u8]>>(p: Partition, v: &[T]) -> Request {
 }
 /// Metas and values of a partition, from its start on.
 pub fn records(log: &dyn EventLog, p: Partition) -> Vec<(Meta, Vec<u8>)> {
-    let mut all = Vec::new();
-    let reached =
-        log.reader().each(p, log.start(p), log.end(p), &mut |_, meta, value| all.push((meta, value.to_vec())));
-    assert_eq!(reached, Ok(log.end(p)));
+    let (mut all, end) = (Vec::new(), log.end(p));
+    let reached = log.reader().each(p, log.start(p), end, &mut |_, meta, value| all.push((meta, value.to_vec())));
+    assert_eq!(reached, Ok(end));
     all
 }
 pub fn read(log: &dyn EventLog, p: Partition) -> Vec<Vec<u8>> {

@@ -28,7 +28,6 @@ on_kafka!(
     an_empty_acknowledgement_reaches_a_hook_that_waits,
     retention_stops_at_the_slowest_and_at_the_fence,
     large_records_and_requests_are_taken,
-    finds_the_first_offset_at_a_time,
 );
 
 #[test]
@@ -45,6 +44,26 @@ fn a_trim_is_exact_and_the_newest_record_stays() {
     log.trim(RAW0, u64::MAX >> 1).unwrap();
     assert_eq!((log.start(RAW0), log.end(RAW0)), (99, 100));
     assert_eq!(log.append_wait(input(RAW0, &["next"])), Ok(vec![100]));
+}
+
+#[test]
+fn the_first_offset_at_a_time_is_exact_though_times_go_back() {
+    let _shared = shared();
+    let (log, _) = kafka();
+    let blocks = [vec![5, 9, 3], vec![1], vec![9, 20, 7, 20], vec![2, 30]];
+    for block in &blocks {
+        let mut records = Records::default();
+        block.iter().for_each(|t| records.push(at(*t), b"r"));
+        log.append_wait(Request { parts: vec![(RAW0, records)], ..Request::default() }).unwrap();
+    }
+    let all: Vec<i64> = blocks.concat();
+    for trim in [0, 5] {
+        log.trim(RAW0, trim).unwrap();
+        for t in -2..33 {
+            let plain = (trim as usize..all.len()).find(|i| all[*i] >= t).unwrap_or(all.len());
+            assert_eq!(log.offset_for_time(RAW0, t), Ok(plain as u64), "time {t} behind {trim}");
+        }
+    }
 }
 
 /// Several threads append to the same partitions: each one's records keep their order, and all are there once.
@@ -111,14 +130,14 @@ fn entries_follow_the_ends_of_the_inputs() {
 #[test]
 fn records_of_other_producers_are_read() {
     use rdkafka::config::ClientConfig;
-    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
     let _shared = shared();
     let config = broker::config(1);
     let log = broker::open(&config);
     let topic = format!("{}events.raw", config.prefix);
     let mut client = ClientConfig::new();
     client.set("bootstrap.servers", address()).set("transactional.id", &config.prefix);
-    let producer: BaseProducer = client.create().unwrap();
+    let producer: ThreadedProducer<DefaultProducerContext> = client.create().unwrap();
     let long = Duration::from_secs(20);
     producer.init_transactions(long).unwrap();
     log.subscribe(&[Topic::Raw], Box::new(|| {}));
@@ -129,6 +148,7 @@ fn records_of_other_producers_are_read() {
             let record = BaseRecord::<(), str>::to(&topic).payload(&value).timestamp(1_700_000_000_000 + i);
             producer.send(record).map_err(|(e, _)| e).unwrap();
         }
+        producer.flush(long).unwrap(); // what is not sent yet would not be in the topic when it is aborted
         if commit { producer.commit_transaction(long).unwrap() } else { producer.abort_transaction(long).unwrap() }
     }
     log.append_wait(input(RAW0, &["ours"])).unwrap();
@@ -164,13 +184,15 @@ fn a_second_owner_fences_the_first() {
     };
     hook(&*second);
     hook(&*first);
-    first.append_wait(input(RAW0, &["x"])).unwrap();
+    // the zombie appends an entry, perhaps: who has replaced it does not mind
+    let _ = first.append_wait(input(RAW0, &["x"]));
     assert_eq!(rx.recv_timeout(Duration::from_secs(20)).unwrap(), pulse::log::Fatal::Fenced);
     let mut reader = pulse_dataflows::epochs::EpochReader::new(&*second, 0, 0);
     until("an entry of the second", || {
         second.nudge();
         reader.next_entry().unwrap().is_some_and(|entry| entry.generation == second.generation())
     });
+    second.append_wait(input(RAW0, &["z"])).unwrap();
     assert!(matches!(first.append_wait(input(RAW0, &["y"])), Err(LogError::Unavailable(_))));
 }
 

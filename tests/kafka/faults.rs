@@ -5,7 +5,7 @@ use crate::kill::{Events, seed, verify};
 use crate::program::Pulse;
 use futures::executor::block_on;
 use pulse::log::kafka::KafkaConfig;
-use pulse_dataflows::ports::EventLog;
+use pulse_dataflows::ports::{EventLog, Records, Request};
 use rdkafka::admin::{NewTopic, TopicReplication};
 use std::time::Duration;
 
@@ -69,6 +69,28 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
     drop(alone);
 }
 
+/// Another program subscribes in our group: partitions are assigned by us and positions are ours, so nothing changes.
+#[test]
+fn a_stranger_in_the_group_changes_nothing() {
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    let _shared = shared();
+    let config = broker::config(2);
+    let log = broker::open(&config);
+    log.subscribe(&[pulse_dataflows::ports::Topic::Raw], Box::new(|| {}));
+    let mut client = rdkafka::config::ClientConfig::new();
+    client.set("bootstrap.servers", address()).set("group.id", &config.group).set("auto.offset.reset", "earliest");
+    let stranger: BaseConsumer = client.create().unwrap();
+    stranger.subscribe(&[&format!("{}events.raw", config.prefix)]).unwrap();
+    log.append_wait(input(RAW0, &["a"])).unwrap();
+    until("the stranger to have the partitions", || {
+        stranger.poll(Duration::from_millis(50)).is_some_and(|message| message.is_ok())
+    });
+    log.append_wait(input(RAW0, &["b"])).unwrap();
+    log.append_wait(input(RAW1, &["c"])).unwrap();
+    std::thread::sleep(Duration::from_millis(2500)); // our commit is refused, and that is all
+    assert_eq!((read(&*log, RAW0), read(&*log, RAW1)), (vec![b"a".to_vec(), b"b".to_vec()], vec![b"c".to_vec()]));
+}
+
 /// Some events through, then stopped.
 fn stopped_after(events: usize) -> Pulse {
     let mut pulse = Pulse::new(address(), 1);
@@ -89,7 +111,9 @@ fn records_that_are_gone_stop_it_until_the_gap_is_accepted() {
     let log = broker::open(&KafkaConfig { ..pulse.kafka.clone() });
     log.append_wait(input(RAW0, &(0..50).map(|i| format!("{{\"id\":\"gone-{i}\"}}")).collect::<Vec<_>>())).unwrap();
     let end = log.end(RAW0);
-    log.append_wait(input(RAW0, &[r#"{"id":"there","type":"order.completed","time":1700000000000}"#])).unwrap();
+    let there =
+        Records::of(at(pulse::engine::now_ms()), br#"{"id":"there","type":"order.completed","time":1700000000000}"#);
+    log.append_wait(Request { parts: vec![(RAW0, there)], ..Request::default() }).unwrap();
     log.trim(RAW0, end).unwrap();
     drop(log);
     pulse.spawn(1, &[]);
@@ -99,8 +123,7 @@ fn records_that_are_gone_stop_it_until_the_gap_is_accepted() {
     pulse.ready();
     pulse.send(&Events::new(1).next(10));
     until("the record behind the gap", || {
-        let (_, body) = crate::program::http(pulse.sidecar, "GET", "/api/v1/events?limit=100", "").unwrap();
-        body.contains("\"there\"")
+        crate::program::http(pulse.sidecar, "GET", "/api/v1/events/there", "").unwrap().0 == 200
     });
     pulse.stop();
 }
@@ -119,5 +142,19 @@ fn a_topic_made_anew_stops_it() {
     });
     pulse.spawn(1, &[]);
     assert_eq!(pulse.end(Duration::from_secs(30)), 69, "{}", pulse.said());
-    assert!(pulse.said().contains("made anew") && pulse.said().contains("60"), "{}", pulse.said());
+    assert!(pulse.said().contains("made anew") && pulse.said().contains("60 records were there"), "{}", pulse.said());
+    // accepted: what comes now counts from where the old topic ended, so nothing is taken for what was there
+    pulse.spawn(1, &["--accept-gap"]);
+    pulse.ready();
+    pulse.send(&[r#"{"id":"anew","type":"order.completed","time":1700000000000}"#.into()]);
+    until("the record of the new topic", || {
+        let (_, body) = crate::program::http(pulse.sidecar, "GET", "/api/v1/events?limit=100", "").unwrap();
+        body.contains("\"anew\"")
+    });
+    pulse.stop();
+    // and once accepted it stays accepted
+    pulse.spawn(1, &[]);
+    pulse.ready();
+    pulse.settled();
+    pulse.stop();
 }

@@ -1,8 +1,6 @@
 //! What the port promises, the same for every log (`every`). Brokers keep most of it: `kafka.rs` takes those from here.
 
 use super::{EPOCHS, LABELS, RAW0, RAW1, SCORED1, at, input, read, until, values};
-use proptest::prelude::*;
-use proptest::test_runner::{Config, TestRunner};
 use pulse::log::retention::retain;
 use pulse_dataflows::ports::{
     Acker, Cause, EventLog, Hook, LogError, Meta, Partition, Records, Request, Topic, partition,
@@ -169,28 +167,4 @@ pub fn large_records_and_requests_are_taken(open: fn() -> Opened) {
     assert_eq!(offset, 2501);
     assert!(blocks < 20, "{blocks} blocks");
     assert_eq!(read(&*log, RAW0)[2500], [195; 2048]);
-}
-
-pub fn finds_the_first_offset_at_a_time(open: fn() -> Opened) {
-    let times = proptest::collection::vec(proptest::collection::vec(0..100i64, 1..6), 1..20);
-    let search = |(blocks, trim): (Vec<Vec<i64>>, u64)| {
-        let (log, _dir) = open();
-        let all: Vec<i64> = blocks.iter().flatten().copied().collect();
-        prop_assert_eq!(log.offset_for_time(RAW0, i64::MIN).unwrap(), 0);
-        for block in &blocks {
-            let mut records = Records::default();
-            block.iter().for_each(|t| records.push(at(*t), b"r"));
-            log.append_wait(Request { parts: vec![(RAW0, records)], ..Request::default() }).unwrap();
-        }
-        log.trim(RAW0, trim).unwrap();
-        let start = log.start(RAW0) as usize;
-        for t in -2..102 {
-            let plain = (start..all.len()).find(|i| all[*i] >= t).unwrap_or(all.len());
-            prop_assert_eq!(log.offset_for_time(RAW0, t).unwrap(), plain as u64);
-        }
-        Ok(())
-    };
-    TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(16) })
-        .run(&(times, 0..60u64), search)
-        .unwrap();
 }

@@ -41,5 +41,5 @@ on_every_log!(
     conformance::retention_stops_at_the_slowest_and_at_the_fence,
     conformance::large_records_and_requests_are_taken,
     whole::behaves_as_lists_of_records,
-    conformance::finds_the_first_offset_at_a_time,
+    whole::finds_the_first_offset_at_a_time,
 );

@@ -1,10 +1,11 @@
-//! What logs promise that have one writer and one transaction for everything; brokers do not, and the port says so.
+//! What logs promise that have one writer and one transaction for everything; brokers do not, and the port says so. And what takes
+//! many logs to show.
 
 use super::conformance::{Opened, cutter, entries};
-use super::{LABELS, RAW0, RAW1, SCORED0, input, read, until};
+use super::{LABELS, RAW0, RAW1, SCORED0, at, input, read, until};
 use proptest::prelude::*;
 use proptest::test_runner::{Config, TestRunner};
-use pulse_dataflows::ports::{LogError, Request};
+use pulse_dataflows::ports::{LogError, Records, Request};
 use std::sync::atomic::{AtomicU64, Ordering::*};
 use std::sync::mpsc::channel;
 
@@ -110,4 +111,28 @@ pub fn behaves_as_lists_of_records(open: fn() -> Opened) {
         Ok(())
     };
     TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(24) }).run(&steps(), history).unwrap();
+}
+
+pub fn finds_the_first_offset_at_a_time(open: fn() -> Opened) {
+    let times = proptest::collection::vec(proptest::collection::vec(0..100i64, 1..6), 1..20);
+    let search = |(blocks, trim): (Vec<Vec<i64>>, u64)| {
+        let (log, _dir) = open();
+        let all: Vec<i64> = blocks.iter().flatten().copied().collect();
+        prop_assert_eq!(log.offset_for_time(RAW0, i64::MIN).unwrap(), 0);
+        for block in &blocks {
+            let mut records = Records::default();
+            block.iter().for_each(|t| records.push(at(*t), b"r"));
+            log.append_wait(Request { parts: vec![(RAW0, records)], ..Request::default() }).unwrap();
+        }
+        log.trim(RAW0, trim).unwrap();
+        let start = log.start(RAW0) as usize;
+        for t in -2..102 {
+            let plain = (start..all.len()).find(|i| all[*i] >= t).unwrap_or(all.len());
+            prop_assert_eq!(log.offset_for_time(RAW0, t).unwrap(), plain as u64);
+        }
+        Ok(())
+    };
+    TestRunner::new(Config { failure_persistence: None, ..Config::with_cases(16) })
+        .run(&(times, 0..60u64), search)
+        .unwrap();
 }

@@ -101,6 +101,13 @@ impl Keep for EntityState {
     }
 }
 
+/// Room for one more and half of what is there: most entities are seen once or twice, and a `Vec` left alone makes room for
+/// four at once.
+fn make_room<T>(list: &mut Vec<T>) {
+    if list.len() == list.capacity() {
+        list.reserve_exact(1 + list.len() / 2);
+    }
+}
 fn short_pane(time_ms: i64) -> i32 {
     -1 - (time_ms.div_euclid(SHORT_PANE_MS) as i32)
 }
@@ -201,6 +208,7 @@ impl EntityState {
                 self.recent.remove(0);
             }
             let failure = touch.flags & flag::FAILURE != 0;
+            make_room(&mut self.recent);
             self.recent.push(Recent { time_ms: touch.time_ms, amount, failure });
         }
         let (short, day) = (short_pane(touch.time_ms), day_pane(touch.time_ms));
@@ -220,6 +228,7 @@ impl EntityState {
 
     fn count(&mut self, index: i32, touch: &Touch, amount: f32) {
         let at = self.panes.iter().rposition(|p| p.index == index).unwrap_or_else(|| {
+            make_room(&mut self.panes);
             self.panes.push(Pane { index, count: 0, sum: 0.0, refunds: 0, coupons: 0 });
             self.panes.len() - 1
         });
@@ -250,6 +259,7 @@ impl EntityState {
             let oldest = (0..self.partners.len()).min_by_key(|i| self.partners[*i].last_s).unwrap_or(0);
             self.partners.remove(oldest);
         }
+        make_room(&mut self.partners);
         self.partners.push(Partner { place, hash, last_s: now_s });
     }
 

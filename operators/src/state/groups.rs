@@ -67,7 +67,8 @@ struct Slot<S> {
 }
 
 struct Group<S> {
-    slots: HashMap<u64, Slot<S>, BuildHasherDefault<Rotated>>,
+    /// Boxed: half of a table's places are empty, and those of a small one cost little.
+    slots: HashMap<u64, Box<Slot<S>>, BuildHasherDefault<Rotated>>,
     /// Keys by birth, for the eviction.
     queue: VecDeque<u64>,
     births: u64,
@@ -97,12 +98,12 @@ impl<S: Keep> Group<S> {
         let mut rows = Vec::with_capacity(if self.full { self.queue.len() } else { self.dirty.len() });
         let row = |key: u64, slot: Option<&Slot<S>>| (key, slot.map_or(0, |s| s.born), slot.map(|s| s.state.clone()));
         if self.full {
-            rows.extend(self.queue.iter().map(|key| row(*key, self.slots.get(key))));
+            rows.extend(self.queue.iter().map(|key| row(*key, self.slots.get(key).map(Box::as_ref))));
         }
         for key in self.dirty.drain(..) {
             let slot = self.slots.get_mut(&key);
             if !self.full {
-                rows.push(row(key, slot.as_deref()));
+                rows.push(row(key, slot.as_deref().map(Box::as_ref)));
             }
             if let Some(slot) = slot {
                 slot.dirty = false;
@@ -167,7 +168,8 @@ impl<S: Keep> KeyGroups<S> {
         self.len += rows.len();
         g.births = rows.last().map_or(0, |row| row.1);
         g.queue = rows.iter().map(|row| row.0).collect();
-        g.slots = rows.into_iter().map(|(key, born, state)| (key, Slot { state, born, dirty: false })).collect();
+        g.slots =
+            rows.into_iter().map(|(key, born, state)| (key, Box::new(Slot { state, born, dirty: false }))).collect();
     }
 
     /// The state of `key` for reading and writing, made by `new` when there is none. `now_ms` decides who is active.
@@ -189,7 +191,7 @@ impl<S: Keep> KeyGroups<S> {
                 self.len += 1;
                 g.births += 1;
                 g.queue.push_back(key);
-                place.insert(Slot { state: new(), born: g.births, dirty: false })
+                place.insert(Box::new(Slot { state: new(), born: g.births, dirty: false }))
             }
         };
         if !std::mem::replace(&mut slot.dirty, true) {

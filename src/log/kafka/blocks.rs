@@ -2,8 +2,9 @@
 //! broker leaves out (marks of transactions) become holes.
 
 use super::record;
+use super::state::Place;
 use crate::log::batch::{BLOCK_BYTES, BLOCK_RECORDS};
-use pulse_dataflows::ports::{Block, Cause, HOLE, Meta, Records, Topic};
+use pulse_dataflows::ports::{Block, Cause, HOLE, Meta, Records};
 use rdkafka::message::{BorrowedMessage, Message};
 use std::sync::Arc;
 
@@ -31,13 +32,13 @@ impl Gather {
         self.base + self.records.len() as u64
     }
     /// Takes a record; one that came before is left out.
-    pub fn take(&mut self, topic: Topic, message: &BorrowedMessage) {
-        let offset = message.offset().max(0) as u64;
+    pub fn take(&mut self, place: &Place, message: &BorrowedMessage) {
+        let offset = place.ours(message.offset());
         if offset < self.next() {
             return;
         }
         self.skip_to(offset);
-        self.push(record::meta(topic, message), message.payload().unwrap_or_default());
+        self.push(record::meta(place.partition.topic, message), message.payload().unwrap_or_default());
     }
     /// There is nothing up to here.
     pub fn skip_to(&mut self, offset: u64) {

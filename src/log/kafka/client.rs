@@ -18,6 +18,15 @@ const REMEMBERED: usize = 8;
 /// Largest record: two of the largest decompressed bodies would not fit, but a record is one event of 32 KiB, or an alert.
 pub(super) const RECORD_BYTES: &str = "8388608";
 
+/// Wishes of every client.
+const WISHES: [(&str, &str); 6] = [
+    ("client.id", "pulse"),
+    ("socket.nagle.disable", "true"),
+    ("reconnect.backoff.ms", "50"),
+    ("reconnect.backoff.max.ms", "2000"),
+    ("topic.metadata.refresh.interval.ms", "10000"),
+    ("allow.auto.create.topics", "false"),
+];
 /// How long a fetch waits at the broker while there is nothing new.
 const FOLLOWING_MS: &str = "250";
 const FETCHING_MS: &str = "10";
@@ -30,9 +39,13 @@ pub(super) struct Complaints {
     pub count: AtomicU64,
 }
 impl Complaints {
-    fn add(&self, error: KafkaError, reason: &str) {
+    pub fn add(&self, error: KafkaError, reason: &str) {
         self.count.fetch_add(1, Relaxed);
         let mut newest = locked(&self.newest);
+        // that no broker answers comes with every other complaint, and says least
+        if !newest.is_empty() && error.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown) {
+            return;
+        }
         if newest.len() == REMEMBERED {
             newest.pop_front();
         }
@@ -41,8 +54,11 @@ impl Complaints {
     /// The most telling one: not that all brokers are down, but why.
     fn telling(&self) -> Option<(Option<RDKafkaErrorCode>, String)> {
         let newest = locked(&self.newest);
-        let vague = |e: &KafkaError| e.rdkafka_error_code() == Some(RDKafkaErrorCode::AllBrokersDown);
-        let found = newest.iter().rev().find(|(e, _)| !vague(e)).or(newest.back());
+        let of = |codes: &[RDKafkaErrorCode]| {
+            newest.iter().rev().find(|(e, _)| e.rdkafka_error_code().is_some_and(|code| codes.contains(&code)))
+        };
+        use RDKafkaErrorCode::{Authentication, SaslAuthenticationFailed, TopicAuthorizationFailed};
+        let found = of(&[Authentication, SaslAuthenticationFailed, TopicAuthorizationFailed]).or(newest.back());
         found.map(|(e, reason)| (e.rdkafka_error_code(), reason.clone()))
     }
 }
@@ -88,35 +104,30 @@ impl Access {
     pub fn name(&self, topic: pulse_dataflows::ports::Topic) -> String {
         format!("{}{}", self.config.prefix, topic.name())
     }
-    fn base(&self) -> ClientConfig {
+    /// Our wishes, what the configuration wishes otherwise, and what nobody may change.
+    fn client(&self, wishes: &[(&str, &str)], fixed: &[(&str, &str)]) -> ClientConfig {
         let mut client = ClientConfig::new();
-        client
-            .set("client.id", "pulse")
-            .set("socket.nagle.disable", "true")
-            .set("reconnect.backoff.ms", "50")
-            .set("reconnect.backoff.max.ms", "2000")
-            .set("topic.metadata.refresh.interval.ms", "10000")
-            .set("allow.auto.create.topics", "false");
+        wishes.iter().chain(&WISHES).for_each(|(key, value)| _ = client.set(*key, *value));
         self.config.options.iter().for_each(|(key, value)| _ = client.set(key, value));
+        fixed.iter().for_each(|(key, value)| _ = client.set(*key, *value));
         client.set("bootstrap.servers", &self.brokers);
         client.set_log_level(RDKafkaLogLevel::Warning);
         client
     }
     /// An idempotent producer that never gives up: what was taken is in the log, or the process is gone.
     pub fn producer(&self) -> ClientConfig {
-        let mut client = ClientConfig::new();
         // whoever waits would rather have a small request now; under load they fill by themselves
-        client.set("linger.ms", "0").set("compression.codec", "lz4").set("message.max.bytes", RECORD_BYTES);
-        let mut client = with(client, self.base());
-        client
-            .set("enable.idempotence", "true")
-            .set("acks", "all")
-            .set("message.timeout.ms", "0")
-            .set("queue.buffering.max.messages", "0")
-            .set("queue.buffering.max.kbytes", "2147483647")
-            .set("retry.backoff.ms", "50")
-            .set("retry.backoff.max.ms", "1000");
-        client
+        let wishes = [("linger.ms", "0"), ("compression.codec", "lz4"), ("message.max.bytes", RECORD_BYTES)];
+        let fixed = [
+            ("enable.idempotence", "true"),
+            ("acks", "all"),
+            ("message.timeout.ms", "0"),
+            ("queue.buffering.max.messages", "0"),
+            ("queue.buffering.max.kbytes", "2147483647"),
+            ("retry.backoff.ms", "50"),
+            ("retry.backoff.max.ms", "1000"),
+        ];
+        self.client(&wishes, &fixed)
     }
     /// A consumer whose partitions are assigned by hand and whose offsets are nobody's but ours.
     /// Its fetches wait at the broker for new records.
@@ -132,28 +143,30 @@ impl Access {
         self.consumer_that(true, FETCHING_MS)
     }
     fn consumer_that(&self, says_eof: bool, wait_ms: &str) -> Result<BaseConsumer<Ear>, OpenError> {
-        let mut client = ClientConfig::new();
-        client
-            .set("fetch.wait.max.ms", wait_ms)
-            .set("fetch.error.backoff.ms", "50")
-            .set("queued.max.messages.kbytes", "16384")
-            .set("queued.min.messages", "10000")
-            .set("fetch.message.max.bytes", "1048576");
-        let mut client = with(client, self.base());
-        client
-            .set("group.id", &self.config.group)
-            .set("enable.auto.commit", "false")
-            .set("enable.auto.offset.store", "false")
-            .set("enable.partition.eof", if says_eof { "true" } else { "false" })
-            .set("isolation.level", "read_committed")
-            .set("auto.offset.reset", "error");
+        let wishes = [
+            ("fetch.wait.max.ms", wait_ms),
+            ("fetch.error.backoff.ms", "50"),
+            ("queued.max.messages.kbytes", "16384"),
+            ("queued.min.messages", "10000"),
+            ("fetch.message.max.bytes", "1048576"),
+        ];
+        let fixed = [
+            ("group.id", self.config.group.as_str()),
+            ("enable.auto.commit", "false"),
+            ("enable.auto.offset.store", "false"),
+            ("enable.partition.eof", if says_eof { "true" } else { "false" }),
+            ("isolation.level", "read_committed"),
+            ("auto.offset.reset", "error"),
+        ];
+        let client = self.client(&wishes, &fixed);
         let ear = Ear(self.complaints.clone());
         BaseConsumer::from_config_and_context(&client, ear).map_err(|e| self.unreachable(&e))
     }
     /// For topics and their settings.
     pub fn admin(&self) -> Result<rdkafka::admin::AdminClient<Ear>, OpenError> {
         let ear = Ear(self.complaints.clone());
-        rdkafka::admin::AdminClient::from_config_and_context(&self.base(), ear).map_err(|e| self.unreachable(&e))
+        rdkafka::admin::AdminClient::from_config_and_context(&self.client(&[], &[]), ear)
+            .map_err(|e| self.unreachable(&e))
     }
     pub fn patience(&self) -> Duration {
         Duration::from_millis(self.config.connect_timeout_ms)
@@ -197,11 +210,4 @@ impl Access {
             },
         }
     }
-}
-
-/// `over` on top of `under`.
-fn with(mut under: ClientConfig, over: ClientConfig) -> ClientConfig {
-    over.config_map().iter().for_each(|(key, value)| _ = under.set(*key, *value));
-    under.set_log_level(RDKafkaLogLevel::Warning);
-    under
 }

@@ -1,6 +1,9 @@
 //! Follows the ends of topics that somebody reads live: one consumer for the whole process, whose records go to the tails in
 //! memory, from which readers take them. Fetches wait at the broker, so a new record is here after half a round trip.
 //!
+//! A fence in `pulse.epochs` behind our own says that somebody else has taken over: what stands in front of it counts, what we
+//! have written behind it counts for no reader, so this is the place to stop.
+//!
 //! Deliberately absent: records from before; readers that are behind fetch for themselves.
 
 use super::blocks::Gather;
@@ -12,7 +15,7 @@ use pulse_dataflows::ports::Topic;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::BTreeMap;
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, Mutex};
@@ -28,12 +31,15 @@ const ASK: Duration = Duration::from_secs(10);
 /// Places that are to be followed, and from where.
 pub(super) type Wanted = Arc<Mutex<Vec<(usize, u64)>>>;
 
-/// Asks for topics to be followed from their ends of now.
+/// Asks for topics to be followed from their ends of now, `pulse.epochs` from our fence.
 pub(super) fn want(state: &State, wanted: &Wanted, topics: &[Topic]) {
     for (at, place) in state.places.iter().enumerate().filter(|(_, place)| topics.contains(&place.partition.topic)) {
         let mut followed = locked(&place.followed);
         if followed.next.is_none() {
-            let next = place.end.load(Acquire);
+            let end = place.end.load(Acquire);
+            // from our fence on: somebody may have replaced us before we looked
+            let fence = state.generation.load(Acquire).saturating_add(1);
+            let next = if place.partition.topic == Topic::Epochs { end.min(fence) } else { end };
             followed.next = Some(next);
             locked(wanted).push((at, next));
         }
@@ -66,10 +72,10 @@ impl Follower {
         }
         let mut list = TopicPartitionList::new();
         for (at, next) in wanted {
-            let Some(p) = self.state.places.get(at).map(|place| place.partition) else { continue };
+            let Some(place) = self.state.places.get(at) else { continue };
+            let p = place.partition;
             self.gathers.insert(at, Gather::at(next));
-            let added =
-                list.add_partition_offset(self.state.name(p.topic), i32::from(p.number), Offset::Offset(next as i64));
+            let added = list.add_partition_offset(self.state.name(p.topic), i32::from(p.number), place.theirs(next));
             if let Err(error) = added {
                 return self.state.fail(Fatal::Failed(format!("{} cannot be followed: {error}", p.topic.name())));
             }
@@ -87,7 +93,11 @@ impl Follower {
                     if let Some(at) = self.state.find(message.topic(), message.partition())
                         && let (Some(gather), Some(place)) = (self.gathers.get_mut(&at), self.state.places.get(at))
                     {
-                        gather.take(place.partition.topic, &message);
+                        let fence = place.partition.topic == Topic::Epochs && message.payload_len() == 0;
+                        if fence && place.ours(message.offset()) > self.state.generation.load(Acquire) {
+                            return self.state.fail(Fatal::Fenced);
+                        }
+                        gather.take(place, &message);
                         taken += 1;
                     }
                     wait = Duration::ZERO;
@@ -152,7 +162,7 @@ impl Follower {
         let all = offsets::named(&self.state);
         let all: Vec<_> = all
             .into_iter()
-            .filter(|(_, p)| self.state.place(*p).is_some_and(|place| locked(&place.followed).next.is_some()))
+            .filter(|(_, p, _)| self.state.place(*p).is_some_and(|place| locked(&place.followed).next.is_some()))
             .collect();
         let bounds = offsets::ask(&self.consumer, &all, Ask::Start, ASK)
             .and_then(|starts| Ok((starts, offsets::ask(&self.consumer, &all, Ask::End, ASK)?)));
@@ -162,7 +172,7 @@ impl Follower {
                 return tracing::warn!(target: "kafka", %error, "the ends of the topics are not known; trying again");
             }
         };
-        for (((name, p), start), end) in all.iter().zip(starts).zip(ends) {
+        for (((name, p, _), start), end) in all.iter().zip(starts).zip(ends) {
             let Some(place) = self.state.place(*p) else { continue };
             let next = locked(&place.followed).next.unwrap_or(0);
             let (start, end) = (start.unwrap_or(0), end.unwrap_or(0));

@@ -5,8 +5,8 @@
 //! * `follow`: one consumer follows the ends of what is read live, into tails in memory. `reader`: from the tails, or with a
 //!   consumer of its own from anywhere. Partitions are assigned by hand; a consumer group serves lag monitors only (`watch`).
 //! * `sequence`: the sequencer on a thread of its own. An opening appends a fence to `pulse.epochs`, then asks where everything
-//!   ends; an entry that is delivered anywhere but behind the last one says that somebody else has taken over.
-//! * `state`: what these share. `blocks`: records as blocks. `offsets`: starts and ends of all partitions at once.
+//!   ends. Who follows the topic and finds a fence behind its own has been replaced, and stops.
+//! * `fence`: what the newest fence says of before. `state`: what these share. `blocks`: records as blocks. `offsets`: starts and ends of all partitions at once.
 //!
 //! Deliberately absent: transactions. What is promised without them, and that readers drop repeats by cause, stands in the
 //! port.
@@ -17,6 +17,8 @@ pub mod config;
 mod blocks;
 #[cfg(feature = "kafka")]
 mod client;
+#[cfg(feature = "kafka")]
+mod fence;
 #[cfg(feature = "kafka")]
 mod follow;
 #[cfg(feature = "kafka")]

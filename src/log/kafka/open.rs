@@ -2,8 +2,9 @@
 
 use super::client::{Access, Ear};
 use super::config::KafkaConfig;
+use super::fence::{self, Known};
 use super::follow::{self, Follower, Wanted};
-use super::offsets::{self, Ask};
+use super::offsets::{self, Ask, Named};
 use super::produce::Producer;
 use super::reader::KafkaReader;
 use super::sequence::{self, Hooked};
@@ -13,12 +14,10 @@ use crate::log::layout::Layout;
 use crate::log::lock::DirLock;
 use crate::log::{OpenError, locked};
 use futures::executor::block_on;
-use pulse_dataflows::ports::{
-    Counters, EventLog, Hook, LogError, LogReader, Partition, Request, TOPICS, Topic, partition,
-};
+use pulse_dataflows::ports::{Counters, EventLog, Hook, LogError, LogReader, Partition, Request, TOPICS, Topic};
 use rdkafka::admin::{AdminClient, AdminOptions};
 use rdkafka::consumer::BaseConsumer;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, Mutex};
 use std::thread::{self, JoinHandle};
@@ -75,17 +74,19 @@ impl KafkaLog {
         let access = Access::new(brokers, config)?;
         let consumer = Arc::new(access.consumer()?);
         let partitions = topics::ensure(&access, &consumer, options.keep_ms)?;
+        let (known, ends) = known(&access, &consumer, partitions, options.accept_gap)?;
         let producer = Producer::start(&access, access.complaints.clone())?;
-        let epochs = partition(Topic::Epochs, 0);
         let before = state(&access, partitions, vec![], &options);
         producer.attach(&before);
         // first the fence, then the look: what another owner still writes counts for nobody
-        let generation = producer.append_first(&before, epochs, access.patience()).map_err(|why| {
-            OpenError::Broker { setting: "log.brokers", why: format!("pulse.epochs takes no fence: {why}") }
+        let fence = producer.fence(&before, known.headers(&ends), access.patience());
+        let generation = fence.map_err(|why| OpenError::Broker {
+            setting: "log.brokers",
+            why: format!("pulse.epochs takes no fence: {why}"),
         })?;
         drop(producer);
-        let state = bounded(&access, &consumer, partitions, &options)?;
-        state.next_entry.store(generation + 1, Release);
+        let state = bounded(&access, &consumer, partitions, &known, &options)?;
+        state.generation.store(generation, Release);
         let producer = Arc::new(Producer::start(&access, access.complaints.clone())?);
         producer.attach(&state);
         let (hooked, wanted) = (Hooked::default(), Wanted::default());
@@ -109,7 +110,8 @@ impl KafkaLog {
         let access = Access::new(brokers, config)?;
         let consumer = Arc::new(access.consumer()?);
         let partitions = topics::find(&access, &consumer)?;
-        let state = bounded(&access, &consumer, partitions, &Options::default())?;
+        let (known, _) = known(&access, &consumer, partitions, false)?;
+        let state = bounded(&access, &consumer, partitions, &known, &Options::default())?;
         Ok(Arc::new(KafkaLog {
             state,
             admin: access.admin()?,
@@ -134,13 +136,39 @@ impl KafkaLog {
     }
 }
 
-fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64)>, options: &Options) -> Arc<State> {
+fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64, u64)>, options: &Options) -> Arc<State> {
     let layout = Layout { partitions };
     let names = TOPICS.iter().map(|topic| access.name(*topic)).collect();
-    let bounds = if bounds.is_empty() { vec![(0, 0); layout.len()] } else { bounds };
+    let bounds = if bounds.is_empty() { vec![(0, 0, 0); layout.len()] } else { bounds };
     let bytes = (options.queue_bytes, options.tail_bytes);
     let complaints = access.complaints.clone();
     Arc::new(State::new(layout, names, bounds, bytes, complaints, options.accept_gap, options.fatal.clone()))
+}
+
+/// The partitions that are made; the others have no bounds to ask for.
+fn made(access: &Access, partitions: u16, known: &Known) -> Vec<Named> {
+    let all = Layout { partitions };
+    let there = all.all().filter(|p| p.topic != Topic::Enriched);
+    there.map(|p| (access.name(p.topic), p, known.base(p))).collect()
+}
+
+/// What the newest fence says, held against what is there, with the brokers' ends.
+fn known(
+    access: &Access,
+    consumer: &BaseConsumer<Ear>,
+    partitions: u16,
+    accept: bool,
+) -> Result<(Known, Vec<(Partition, u64)>), OpenError> {
+    let all = made(access, partitions, &Known::default());
+    let ask = |what| offsets::ask(consumer, &all, what, access.patience()).map_err(|e| access.unreachable(&e));
+    let epochs = all.iter().position(|(_, p, _)| p.topic == Topic::Epochs).unwrap_or(0);
+    let bound = |offsets: Vec<Option<u64>>| offsets.get(epochs).copied().flatten().unwrap_or(0);
+    let mut known = fence::known(access, (bound(ask(Ask::Start)?), bound(ask(Ask::End)?)), partitions)?;
+    // asked after the entries were read: whoever writes meanwhile writes more than they name
+    let ends = ask(Ask::End)?;
+    let ends: Vec<(Partition, u64)> = all.iter().zip(ends).map(|((_, p, _), end)| (*p, end.unwrap_or(0))).collect();
+    known.compare(&ends, accept)?;
+    Ok((known, ends))
 }
 
 /// The state as the brokers have it now.
@@ -148,16 +176,19 @@ fn bounded(
     access: &Access,
     consumer: &BaseConsumer<Ear>,
     partitions: u16,
+    known: &Known,
     options: &Options,
 ) -> Result<Arc<State>, OpenError> {
-    let layout = Layout { partitions };
-    // what is not made has no bounds to ask for
-    let all: Vec<_> = layout.all().filter(|p| p.topic != Topic::Enriched).map(|p| (access.name(p.topic), p)).collect();
+    let all = made(access, partitions, known);
     let ask = |what| offsets::ask(consumer, &all, what, access.patience()).map_err(|e| access.unreachable(&e));
-    let (starts, ends) = (ask(Ask::Start)?, ask(Ask::End)?);
-    let mut bounds: Vec<(u64, u64)> =
-        starts.into_iter().zip(ends).map(|(start, end)| (start.unwrap_or(0), end.unwrap_or(0))).collect();
-    bounds.resize(layout.len(), (0, 0)); // the topic that is not made comes last
+    let (starts, before, mut ends) = (ask(Ask::Start)?, ask(Ask::End)?, ask(Ask::End)?);
+    // epochs and outputs first: what they name or follow from must be there, whoever writes meanwhile
+    let input = |p: Partition| matches!(p.topic, Topic::Raw | Topic::Labels | Topic::Control);
+    let earlier = all.iter().zip(&mut ends).zip(before).filter(|((of, _), _)| !input(of.1));
+    earlier.for_each(|((_, end), before)| *end = before);
+    let bound = |((of, start), end): ((&Named, Option<u64>), Option<u64>)| (of.2, start.unwrap_or(0), end.unwrap_or(0));
+    let mut bounds: Vec<(u64, u64, u64)> = all.iter().zip(starts).zip(ends).map(bound).collect();
+    bounds.resize(Layout { partitions }.len(), (0, 0, 0)); // the topic that is not made comes last
     Ok(state(access, partitions, bounds, options))
 }
 
@@ -189,7 +220,8 @@ impl EventLog for KafkaLog {
     }
     fn offset_for_time(&self, partition: Partition, time_ms: i64) -> Result<u64, LogError> {
         self.state.layout.place(partition)?;
-        let one = [(self.state.name(partition.topic).to_owned(), partition)];
+        let Some(place) = self.state.place(partition) else { return Ok(0) };
+        let one = [offsets::one(&self.state, place)];
         let found = offsets::ask(&self.consumer, &one, Ask::Time(time_ms), ASK);
         let found = found.map_err(|e| LogError::Unavailable(e.to_string()))?;
         Ok(found.first().copied().flatten().unwrap_or_else(|| self.end(partition)))
@@ -212,8 +244,7 @@ impl EventLog for KafkaLog {
         let failed = |e: &dyn std::fmt::Display| LogError::Unavailable(e.to_string());
         let mut list = TopicPartitionList::new();
         let name = self.state.name(partition.topic);
-        list.add_partition_offset(name, i32::from(partition.number), Offset::Offset(offset as i64))
-            .map_err(|e| failed(&e))?;
+        list.add_partition_offset(name, i32::from(partition.number), place.theirs(offset)).map_err(|e| failed(&e))?;
         let options = AdminOptions::new().operation_timeout(Some(ASK)).request_timeout(Some(ASK));
         let done = block_on(self.admin.delete_records(&list, &options)).map_err(|e| failed(&e))?;
         done.elements().iter().try_for_each(|of| of.error()).map_err(|e| failed(&e))?;
@@ -260,6 +291,7 @@ impl EventLog for KafkaLog {
             syncs: stats.synced.load(Relaxed),
             refused: stats.refused.load(Relaxed),
             retried: self.state.complaints.count.load(Relaxed),
+            ..Counters::default()
         }
     }
 }

@@ -2,17 +2,17 @@
 //!
 //! Records go to the library in the caller's thread, which keeps the order of appends to a partition; the library batches,
 //! retries and keeps that order. Deliveries come on one thread: the first record of a part gives its offset, the last one
-//! says that the part is in. Of `pulse.epochs` every offset is checked. Deliberately absent: giving up.
+//! says that the part is in. Deliberately absent: giving up.
 
 use super::client::{Access, Complaints, Ear};
 use super::record;
-use super::state::{ENTRY, NO_FENCE, State, Tag};
+use super::state::{ENTRY, State, Tag};
 use crate::log::{Fatal, OpenError, now_ms};
 use pulse_dataflows::ports::{Meta, Partition, Request, Topic, partition};
 use rdkafka::client::ClientContext;
 use rdkafka::config::{FromClientConfigAndContext, RDKafkaLogLevel};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
-use rdkafka::message::{DeliveryResult, Message};
+use rdkafka::message::{DeliveryResult, Message, OwnedHeaders};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer as _, ProducerContext};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, OnceLock};
@@ -49,20 +49,19 @@ impl ProducerContext for Deliveries {
         let Some(state) = self.state.get() else { return };
         let tag = Tag::unpack(tag);
         match result {
-            Ok(message) if tag.slot == ENTRY => entry(state, message.offset()),
             Ok(message) => {
-                let offset = message.offset().max(0) as u64;
+                let at = state.find(message.topic(), message.partition());
+                let Some(place) = at.and_then(|at| state.places.get(at)) else { return };
+                let offset = place.ours(message.offset());
+                if tag.slot == ENTRY {
+                    place.end.fetch_max(offset + 1, AcqRel);
+                    return;
+                }
                 if tag.first {
                     state.set_first(tag.slot, usize::from(tag.part), offset);
                 }
-                let at = state.find(message.topic(), message.partition());
-                if at.is_some() && at == state.layout.find(partition(Topic::Epochs, 0)) {
-                    entry(state, message.offset());
-                }
                 if tag.last {
-                    if let Some(place) = at.and_then(|at| state.places.get(at)) {
-                        place.end.fetch_max(offset + 1, AcqRel);
-                    }
+                    place.end.fetch_max(offset + 1, AcqRel);
                     state.part_done(tag.slot);
                 }
             }
@@ -71,20 +70,6 @@ impl ProducerContext for Deliveries {
             }
             Err((error, _)) => state.refused(tag.slot, &error.to_string()),
         }
-    }
-}
-
-/// A record of `pulse.epochs` is in. Anywhere but behind the last one: somebody else has written, so this one is a zombie.
-fn entry(state: &State, offset: i64) {
-    if state.next_entry.load(Acquire) == NO_FENCE {
-        return;
-    }
-    let expected = state.next_entry.fetch_add(1, AcqRel);
-    if offset != expected as i64 {
-        return state.fail(Fatal::Fenced);
-    }
-    if let Some(place) = state.place(partition(Topic::Epochs, 0)) {
-        place.end.fetch_max(expected + 1, AcqRel);
     }
 }
 
@@ -118,10 +103,21 @@ impl Producer {
     }
     /// Sends one record.
     fn send(&self, state: &State, p: Partition, meta: Meta, value: &[u8], tag: Tag) -> Result<(), KafkaError> {
+        self.send_with(state, p, meta, value, tag, record::headers(p.topic, meta, value))
+    }
+    fn send_with(
+        &self,
+        state: &State,
+        p: Partition,
+        meta: Meta,
+        value: &[u8],
+        tag: Tag,
+        headers: OwnedHeaders,
+    ) -> Result<(), KafkaError> {
         let record = BaseRecord::<'_, [u8], [u8], usize>::with_opaque_to(state.name(p.topic), tag.pack())
             .partition(i32::from(p.number))
-            .timestamp(meta.time_ms.max(0))
-            .headers(record::headers(p.topic, meta, value))
+            .timestamp(meta.time_ms.max(1)) // the library takes 0 for now
+            .headers(headers)
             .payload(value);
         self.client.send(record).map_err(|(error, _)| error)
     }
@@ -178,15 +174,16 @@ impl Producer {
             }
         }
     }
-    /// Appends one record and waits; its offset. For what comes before the log is open.
-    pub fn append_first(&self, state: &State, p: Partition, patience: Duration) -> Result<u64, String> {
+    /// Appends the fence and waits; its offset.
+    pub fn fence(&self, state: &State, headers: OwnedHeaders, patience: Duration) -> Result<u64, String> {
         let (tx, rx) = std::sync::mpsc::channel();
         let ack = Box::new(move |outcome| {
             let _ = tx.send(outcome); // who asked may have given up
         });
+        let slot = state.enter((1, 0), None, None, &mut Some(ack)).map_err(|e| e.to_string())?;
         let meta = Meta { time_ms: now_ms(), ..Meta::default() };
-        let parts = vec![(p, pulse_dataflows::ports::Records::of(meta, b""))];
-        self.append(state, Request { parts, ack: Some(ack), ..Request::default() });
+        let tag = Tag { slot, part: 0, first: true, last: true };
+        self.send_with(state, partition(Topic::Epochs, 0), meta, b"", tag, headers).map_err(|e| e.to_string())?;
         let outcome = rx.recv_timeout(patience).map_err(|_| "no answer in time".to_owned())?;
         Ok(outcome.map_err(|e| e.to_string())?.first().copied().unwrap_or(0))
     }
@@ -203,5 +200,10 @@ impl Producer {
             let _ = thread.join(); // it cannot fail
         }
         let _ = self.client.flush(Duration::ZERO); // what is left is told by `abandon`
+    }
+}
+impl Drop for Producer {
+    fn drop(&mut self) {
+        self.stop.store(true, Release);
     }
 }

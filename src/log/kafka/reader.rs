@@ -6,14 +6,14 @@
 use super::blocks::Gather;
 use super::client::{Access, Ear};
 use super::offsets::{self, Ask};
-use super::state::{State, closed};
+use super::state::{Place, State, closed};
 use crate::log::batch::{BLOCK_BYTES, BLOCK_RECORDS};
 use crate::log::locked;
 use pulse_dataflows::ports::{Block, LogError, LogReader, Partition};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 use std::sync::atomic::Ordering::*;
@@ -115,8 +115,8 @@ impl KafkaReader {
             return self.resume(at, partition);
         }
         let again = self.ahead.remove(&at).is_some();
-        let start = self.state.places.get(at).map_or(0, |place| place.start.load(Acquire));
-        let base = (offset - offset % ALIGN).max(start);
+        let Some(place) = self.state.places.get(at) else { return Ok(()) };
+        let base = (offset - offset % ALIGN).max(place.start.load(Acquire));
         let consumer = match &mut self.consumer {
             Some(consumer) => consumer,
             none => none.insert(self.access.fetching().map_err(|e| LogError::Unavailable(e.to_string()))?),
@@ -124,7 +124,7 @@ impl KafkaReader {
         let mut list = TopicPartitionList::new();
         let failed = |e: KafkaError| LogError::Unavailable(e.to_string());
         let (name, number) = (self.state.name(partition.topic), i32::from(partition.number));
-        list.add_partition_offset(name, number, Offset::Offset(base as i64)).map_err(failed)?;
+        list.add_partition_offset(name, number, place.theirs(base)).map_err(failed)?;
         if again {
             consumer.incremental_unassign(&list).map_err(failed)?;
         }
@@ -169,7 +169,7 @@ impl KafkaReader {
                     if let Some(of) = found
                         && let (Some(ahead), Some(place)) = (self.ahead.get_mut(&of), self.state.places.get(of))
                     {
-                        ahead.gather.take(place.partition.topic, &message);
+                        ahead.gather.take(place, &message);
                         if ahead.gather.open_bytes() >= BLOCK_BYTES || ahead.gather.has_block() {
                             ahead.seal();
                         }
@@ -208,16 +208,14 @@ impl KafkaReader {
     }
     /// A record that should be there does not come: is it gone, or is there nothing at its offset?
     fn doubt(&mut self, at: usize, partition: Partition, offset: u64) -> Result<(), LogError> {
-        let Some(consumer) = &self.consumer else { return Ok(()) };
-        let one = [(self.state.name(partition.topic).to_owned(), partition)];
+        let (Some(consumer), Some(place)) = (&self.consumer, self.state.places.get(at)) else { return Ok(()) };
+        let one = [offsets::one(&self.state, place)];
         let ask =
             |what| offsets::ask(consumer, &one, what, DOUBT).ok().and_then(|found| found.first().copied().flatten());
         let (Some(start), Some(end)) = (ask(Ask::Start), ask(Ask::End)) else {
             return Ok(()); // the brokers do not answer: wait on
         };
-        if let Some(place) = self.state.places.get(at) {
-            place.start.fetch_max(start, AcqRel);
-        }
+        place.start.fetch_max(start, AcqRel);
         if offset < start {
             return Err(LogError::Trimmed(start));
         }
@@ -229,7 +227,7 @@ impl KafkaReader {
             )));
         }
         let next = self.ahead.get(&at).map_or(offset, |ahead| ahead.gather.next());
-        if !holes(&self.access, self.state.name(partition.topic), partition, next, end) {
+        if !holes(&self.access, self.state.name(partition.topic), place, next, end) {
             return Ok(());
         }
         if let Some(ahead) = self.ahead.get_mut(&at) {
@@ -242,17 +240,17 @@ impl KafkaReader {
 
 /// Is there no record in `[from, to)`, all of which is committed? Marks of transactions take offsets, and are not given out.
 /// A consumer of its own that comes to the end of the partition without a record knows.
-fn holes(access: &Access, name: &str, partition: Partition, from: u64, to: u64) -> bool {
+fn holes(access: &Access, name: &str, place: &Place, from: u64, to: u64) -> bool {
     let Ok(consumer) = access.consumer_with_eof() else { return false };
     let mut list = TopicPartitionList::new();
-    let added = list.add_partition_offset(name, i32::from(partition.number), Offset::Offset(from as i64));
+    let added = list.add_partition_offset(name, i32::from(place.partition.number), place.theirs(from));
     if added.is_err() || consumer.assign(&list).is_err() {
         return false;
     }
     let until = Instant::now() + DOUBT;
     while Instant::now() < until {
         match consumer.poll(POLL) {
-            Some(Ok(message)) => return message.offset() >= to as i64,
+            Some(Ok(message)) => return place.ours(message.offset()) >= to,
             Some(Err(KafkaError::PartitionEOF(_))) => return true,
             _ => {}
         }

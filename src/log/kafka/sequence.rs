@@ -1,6 +1,6 @@
 //! The sequencer's thread: hears of outputs that are in and of ends that have moved, and appends what the hook cuts.
 //!
-//! Entries are sent one behind the other without waiting; each delivery is checked (`produce`). Deliberately absent: when to
+//! Entries are sent one behind the other without waiting; a fence among them is found by `follow`. Deliberately absent: when to
 //! cut; that is the hook's.
 
 use super::produce::Producer;

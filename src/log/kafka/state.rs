@@ -7,6 +7,7 @@ use crate::log::layout::Layout;
 use crate::log::tail::Tail;
 use crate::log::{Fatal, Subscribers, locked};
 use pulse_dataflows::ports::{Ack, Acker, LogError, Partition, TOPICS, Topic, partition};
+use rdkafka::topic_partition_list::Offset;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
@@ -15,6 +16,8 @@ use std::time::Duration;
 /// One partition.
 pub(super) struct Place {
     pub partition: Partition,
+    /// What is added to the brokers' offsets: see `fence`.
+    pub base: u64,
     /// First offset that is still there.
     pub start: AtomicU64,
     /// Offset behind the last record that is known to be in.
@@ -25,6 +28,16 @@ pub(super) struct Place {
     pub followed: Mutex<Followed>,
     /// More was followed.
     pub arrived: Condvar,
+}
+impl Place {
+    /// The brokers' offset as ours.
+    pub fn ours(&self, offset: i64) -> u64 {
+        offset.max(0) as u64 + self.base
+    }
+    /// Our offset as the brokers'.
+    pub fn theirs(&self, offset: u64) -> Offset {
+        Offset::Offset(offset.saturating_sub(self.base) as i64)
+    }
 }
 /// What the follower has read of a partition.
 #[derive(Default)]
@@ -81,8 +94,8 @@ pub(super) struct State {
     pub closed: AtomicBool,
     /// Skip what is gone: the operator has accepted the gap.
     pub accept_gap: bool,
-    /// Expected offset of the next record of `pulse.epochs`, or [`NO_FENCE`].
-    pub next_entry: AtomicU64,
+    /// Offset of our fence, or [`NO_FENCE`].
+    pub generation: AtomicU64,
     fatal: OnFatal,
     under_way: Mutex<UnderWay>,
     /// The sequencer has something to look at.
@@ -97,7 +110,7 @@ pub(super) struct Tag {
     pub first: bool,
     pub last: bool,
 }
-/// Nothing is expected: the fence is not there yet.
+/// The log is opened to read, or its fence is not there yet.
 pub(super) const NO_FENCE: u64 = u64::MAX;
 /// The slot of entries of `pulse.epochs`.
 pub(super) const ENTRY: u32 = 0;
@@ -114,14 +127,15 @@ impl State {
     pub fn new(
         layout: Layout,
         names: Vec<String>,
-        bounds: Vec<(u64, u64)>,
+        bounds: Vec<(u64, u64, u64)>,
         (queue_bytes, tail_bytes): (usize, usize),
         complaints: Arc<Complaints>,
         accept_gap: bool,
         fatal: OnFatal,
     ) -> State {
-        let place = |(partition, (start, end)): (Partition, (u64, u64))| Place {
+        let place = |(partition, (base, start, end)): (Partition, (u64, u64, u64))| Place {
             partition,
+            base,
             start: start.into(),
             end: end.into(),
             taken: end.into(),
@@ -139,7 +153,7 @@ impl State {
             complaints,
             closed: AtomicBool::new(false),
             accept_gap,
-            next_entry: AtomicU64::new(NO_FENCE),
+            generation: AtomicU64::new(NO_FENCE),
             fatal,
             under_way: Mutex::new(UnderWay { next: ENTRY + 1, ..UnderWay::default() }),
             bell: Default::default(),
@@ -302,7 +316,7 @@ mod tests {
 
     fn state() -> State {
         let layout = Layout { partitions: 1 };
-        let bounds = vec![(0, 0); layout.len()];
+        let bounds = vec![(0, 0, 0); layout.len()];
         State::new(layout, vec![], bounds, (100, 0), Arc::default(), false, Arc::new(|_| {}))
     }
 

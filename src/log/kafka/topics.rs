@@ -20,6 +20,9 @@ const RECORD_BYTES_MIN: i64 = 1 << 20;
 /// How often is looked whether new topics are there.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// How long is listened for the reason of a failure.
+const TOLD: Duration = Duration::from_millis(300);
+
 /// Partitions and copies of a topic.
 type Known = BTreeMap<String, (u16, usize)>;
 
@@ -85,7 +88,12 @@ fn look(access: &Access, consumer: &BaseConsumer<Ear>) -> Result<Known, OpenErro
         Ok(metadata) => metadata,
         Err(error) => {
             // why is told beside the answer, and only to who polls
-            while consumer.poll(Duration::ZERO).is_some() {}
+            let until = Instant::now() + TOLD;
+            while Instant::now() < until {
+                if let Some(Err(told)) = consumer.poll(LOOK) {
+                    access.complaints.add(told.clone(), &told.to_string());
+                }
+            }
             return Err(access.unreachable(&error));
         }
     };

@@ -5,12 +5,13 @@
 //! are refused. Deliberately absent: mending.
 
 use super::client::Ear;
+use super::follow::gap;
 use super::offsets::{self, Ask};
 use super::state::State;
 use crate::log::Fatal;
 use pulse_dataflows::ports::Topic;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
-use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
+use rdkafka::topic_partition_list::TopicPartitionList;
 use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
@@ -43,9 +44,9 @@ pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>) {
 fn commit(state: &State, consumer: &BaseConsumer<Ear>) {
     let mut list = TopicPartitionList::new();
     for place in state.places.iter().filter(|place| place.partition.topic == Topic::Raw) {
-        let taken = place.taken.load(Acquire) as i64;
+        let taken = place.theirs(place.taken.load(Acquire));
         let name = state.name(Topic::Raw);
-        if list.add_partition_offset(name, i32::from(place.partition.number), Offset::Offset(taken)).is_err() {
+        if list.add_partition_offset(name, i32::from(place.partition.number), taken).is_err() {
             return;
         }
     }
@@ -66,11 +67,18 @@ fn look(state: &State, consumer: &BaseConsumer<Ear>) {
             "{name} has {now} partitions now, it had {had}: start again to take them up"
         )));
     }
-    let all: Vec<_> = offsets::named(state).into_iter().filter(|(_, p)| p.topic != Topic::Enriched).collect();
-    let Ok(starts) = offsets::ask(consumer, &all, Ask::Start, ASK) else { return };
-    for ((_, p), start) in all.iter().zip(starts) {
-        if let (Some(place), Some(start)) = (state.place(*p), start) {
-            place.start.fetch_max(start, AcqRel);
+    let all: Vec<_> = offsets::named(state).into_iter().filter(|(_, p, _)| p.topic != Topic::Enriched).collect();
+    // known before it is asked: an end that lies below was never another owner's or a late answer
+    let known: Vec<u64> = state.places.iter().map(|place| place.end.load(Acquire)).collect();
+    let ask = |what| offsets::ask(consumer, &all, what, ASK);
+    let (Ok(starts), Ok(ends)) = (ask(Ask::Start), ask(Ask::End)) else { return };
+    for ((((name, p, _), start), end), known) in all.iter().zip(starts).zip(ends).zip(known) {
+        let (Some(place), Some(start), Some(end)) = (state.place(*p), start, end) else { continue };
+        if end < known
+            && let Some(why) = gap(name, p.number, known, (start, end))
+        {
+            return state.fail(Fatal::Stopped(why));
         }
+        place.start.fetch_max(start, AcqRel);
     }
 }

@@ -232,6 +232,8 @@ impl EventLog for SqliteLog {
             syncs: stats.syncs.load(Relaxed),
             refused: stats.refused.load(Relaxed),
             retried: stats.retried.load(Relaxed),
+            waiting_bytes: self.shared.queue.bytes() as u64,
+            wal_pages: stats.wal_pages.load(Relaxed),
         }
     }
 }
