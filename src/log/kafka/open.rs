@@ -37,7 +37,7 @@ pub struct Options {
     pub keep_ms: i64,
     /// Records that are gone are passed over.
     pub accept_gap: bool,
-    /// Called when the log cannot go on; by default [`Fatal::end_process`]. If it returns, the log is closed.
+    /// Called when the log cannot go on; by default [`crate::log::Fatal::end_process`]. If it returns, the log is closed.
     pub fatal: OnFatal,
 }
 impl Default for Options {
