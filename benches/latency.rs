@@ -28,7 +28,7 @@ const CONFIG: &str = r#"
 [workers]
 checkpoint_every_ms = 10000
 [budget]
-alerts_per_day = 1000000
+alerts_per_day = 10000
 [webhooks]
 allow = ["127.0.0.0/8"]
 rate_per_s = 10000.0
