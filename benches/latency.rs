@@ -21,7 +21,9 @@ use std::time::{Duration, Instant};
 /// Connections of the shop: as many requests can be on their way.
 const CONNECTIONS: usize = 32;
 /// One event in so many is marked.
-const MARKED: usize = 50;
+const MARKED: usize = 250;
+/// Rules that mark: of one cause only five alerts an hour are told one by one, and 64 rules are the most.
+const RULES: usize = 60;
 /// Events before the clock starts: connections, caches, first checkpoint.
 const WARM_S: usize = 5;
 const CONFIG: &str = r#"
@@ -35,11 +37,6 @@ rate_per_s = 10000.0
 burst = 1000
 total_rate_per_s = 10000.0
 total_burst = 1000
-[[rules.custom]]
-name = "marked"
-when = "event.amount == 4711.0"
-text = "marked by the benchmark"
-surprise = 6.0
 "#;
 
 type Times = Arc<Mutex<HashMap<String, Instant>>>;
@@ -91,7 +88,14 @@ fn load() -> String {
 
 /// The program on free ports: process, gateway, sidecar.
 fn start(dir: &Path) -> (Child, String, String) {
-    std::fs::write(dir.join("pulse.toml"), CONFIG).expect("written");
+    let rule = |k: usize| {
+        format!(
+            "[[rules.custom]]\nname = \"marked_{k}\"\nwhen = \"event.amount == {}.0\"\ntext = \"marked\"\nsurprise = 6.0\n",
+            4711 + k
+        )
+    };
+    let rules: String = (0..RULES).map(rule).collect();
+    std::fs::write(dir.join("pulse.toml"), format!("{CONFIG}{rules}")).expect("written");
     let mut child = Command::new(env!("CARGO_BIN_EXE_pulse"))
         .args(["run", "--once", "--no-auth", "--gateway", "127.0.0.1:0", "--sidecar", "127.0.0.1:0", "--data"])
         .arg(dir.join("data"))
@@ -119,7 +123,7 @@ fn events(n: usize) -> Vec<String> {
         let mut event: Value = serde_json::from_str(&json).expect("JSON");
         if i.is_multiple_of(MARKED) {
             event = json!({"id": format!("m-{i}"), "type": "order.completed", "customer_id": format!("marked-{i}"),
-                "amount": 4711.0, "currency": "EUR", "country": "DE"});
+                "amount": 4711 + i / MARKED % RULES, "currency": "EUR", "country": "DE"});
         } else if let Some(members) = event.as_object_mut() {
             members.remove("time"); // now, says the gateway
         }
