@@ -16,8 +16,6 @@ use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The store's file in the data folder.
-const STORE: &str = "store.db";
 /// How long a dataflow may stand still while something is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -43,7 +41,7 @@ impl Core {
         let log =
             crate::log::Options { synced: Arc::new(move |took| syncs.observe_sync(took)), ..settings.log.clone() };
         let log = which::open(&settings.data, settings.partitions, &log, settings.brokers.as_ref())?;
-        let store = Arc::new(Store::open(&settings.data.join(STORE))?);
+        let store = Arc::new(Store::at(&settings.store)?);
         Store::copy_beside(&store).map_err(|e| part("store")(&e))?;
         let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
         poison::watch(&settings.data);

@@ -22,7 +22,7 @@ mod simulate;
 mod tests;
 
 pub use failure::{Code, Failure};
-pub use folder::{Folder, LOG_FILE, STORE_FILE};
+pub use folder::{Folder, LOG_FILE};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;

@@ -8,6 +8,7 @@ use crate::engine::EngineError;
 use crate::engine::restore::RestoreError;
 use crate::log::OpenError;
 use crate::log::which::Brokers;
+use crate::store;
 use pulse_dataflows::ports::LogError;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -64,7 +65,9 @@ impl From<AppError> for Failure {
     fn from(e: AppError) -> Failure {
         let code = match &e {
             AppError::Public(_) => Code::Usage,
-            AppError::Config(_) | AppError::Log(OpenError::Setting { .. }) => Code::Config,
+            AppError::Config(_)
+            | AppError::Log(OpenError::Setting { .. })
+            | AppError::Store(store::OpenError::Setting { .. }) => Code::Config,
             AppError::Folder(..) | AppError::Log(_) | AppError::Store(_) | AppError::Address(..) => Code::Unavailable,
             AppError::Engine(EngineError::Gap(_)) => Code::Unavailable,
             // trying again would find the same
@@ -89,6 +92,7 @@ impl RunArgs {
             store_days: config.retention.store_days,
             detect: config.detect(),
             log: config.log.options(),
+            store: config.store.target(&config.data.dir),
             brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),
             gateway: config.gateway.limits.clone(),
             webhooks: config.webhooks.clone(),

@@ -11,7 +11,7 @@ mod tests;
 
 pub use sections::{
     DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind, RetentionConfig,
-    ShopConfig, SidecarConfig, SignalsConfig, TelemetryConfig, WorkersConfig,
+    ShopConfig, SidecarConfig, SignalsConfig, StoreConfig, StoreKind, TelemetryConfig, WorkersConfig,
 };
 
 use crate::deliver::config::DeliverConfig;
@@ -43,6 +43,8 @@ pub struct Config {
     pub data: DataConfig,
     /// `[log]`
     pub log: LogConfig,
+    /// `[store]`
+    pub store: StoreConfig,
     /// `[gateway]`
     pub gateway: GatewaySection,
     /// `[sidecar]`

@@ -7,8 +7,8 @@ use super::Shared;
 use super::endpoint::{self, Endpoint};
 use super::message::{Message, Skip};
 use super::outbox::{self, Times};
+use crate::store::Db;
 use pulse_dataflows::ports::{EventLog, LogError, LogReader, Meta, Topic, partition};
-use rusqlite::Transaction;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -34,7 +34,7 @@ pub enum IntakeError {
     Log(#[from] LogError),
     /// The store.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
     /// Somebody else moved the offset.
     #[error("another reader took the same records up")]
     Raced,
@@ -110,7 +110,7 @@ impl Intake {
         let alerts = partition(Topic::Alerts, 0);
         let stored = match self.position {
             Some(position) => position,
-            None => outbox::offset(&shared.store.reader()?)?,
+            None => shared.store.read(outbox::offset)?,
         };
         let start = self.log.start(alerts);
         if 0 < stored && stored < start {
@@ -149,7 +149,7 @@ impl Intake {
     }
 
     /// The endpoints as they are in this transaction: read again only when somebody changed them.
-    fn refresh(&mut self, shared: &Shared, tx: &Transaction) -> rusqlite::Result<()> {
+    fn refresh(&mut self, shared: &Shared, tx: &Db) -> crate::store::Result<()> {
         let version = shared.endpoints_version.load(Ordering::SeqCst);
         if self.version != Some(version) {
             self.endpoints = endpoint::all(tx)?;
@@ -199,11 +199,11 @@ impl Intake {
 /// Writes a message and its rows.
 fn raise(
     shared: &Shared,
-    tx: &Transaction,
+    tx: &Db,
     endpoints: &[Endpoint],
     taken: &Taken,
     woken: &mut BTreeSet<String>,
-) -> rusqlite::Result<()> {
+) -> crate::store::Result<()> {
     let m = &taken.message;
     let wants = |e: &&Endpoint| {
         e.deleted_ms.is_none() && e.covers(taken.offset) && e.filter.wants(&m.kind, m.severity, m.group)

@@ -33,6 +33,7 @@ pub use audit::{DeliverySums, delivery_sums};
 pub use config::{ConfigError, DeliverConfig};
 pub use intake::IntakeError;
 
+use crate::store::Db;
 use crate::store::Store;
 use crate::telemetry::Metrics;
 use guard::Guard;
@@ -42,7 +43,6 @@ use outbox::Times;
 use pace::Bucket;
 use pulse_dataflows::ports::{EventLog, Topic, partition};
 use resolve::{GuardedResolver, Resolver, SystemResolver};
-use rusqlite::Transaction;
 use schedule::Outcome;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -104,7 +104,7 @@ pub enum DeliverError {
     Config(#[from] ConfigError),
     /// Store.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
     /// The HTTP client.
     #[error("HTTP client: {0}")]
     Client(#[from] reqwest::Error),
@@ -159,7 +159,7 @@ impl Shared {
     /// A write transaction, away from the async threads: it may have to wait for its turn.
     async fn write<R: Send + 'static>(
         &self,
-        f: impl FnOnce(&Transaction) -> rusqlite::Result<R> + Send + 'static,
+        f: impl FnOnce(&Db) -> crate::store::Result<R> + Send + 'static,
     ) -> Result<R, DeliverError> {
         let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || store.write(f)).await;
@@ -168,7 +168,7 @@ impl Shared {
     /// The same, synced: for changes of endpoints, which no log can bring back.
     async fn write_durable<R: Send + 'static>(
         &self,
-        f: impl FnOnce(&Transaction) -> rusqlite::Result<R> + Send + 'static,
+        f: impl FnOnce(&Db) -> crate::store::Result<R> + Send + 'static,
     ) -> Result<R, DeliverError> {
         let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || store.write_durable(f)).await;
@@ -184,7 +184,7 @@ impl Shared {
         }
     }
     /// Disables an endpoint, ends what waits for it and tells the others. Whom to wake.
-    fn disable(&self, tx: &Transaction, id: &str, reason: &str, now_ms: i64) -> rusqlite::Result<Vec<String>> {
+    fn disable(&self, tx: &Db, id: &str, reason: &str, now_ms: i64) -> crate::store::Result<Vec<String>> {
         if !endpoint::disable(tx, id, reason, now_ms)? {
             return Ok(Vec::new());
         }
@@ -203,18 +203,17 @@ impl Shared {
         Ok(others)
     }
     /// Queue depth, dead letters and enabled of each endpoint.
-    fn refresh_gauges(&self) -> rusqlite::Result<()> {
-        let db = self.store.reader()?;
-        let counts = outbox::counts(&db)?;
+    fn refresh_gauges(&self) -> crate::store::Result<()> {
+        let (counts, endpoints) = self.store.read(|db| Ok((outbox::counts(db)?, endpoint::all(db)?)))?;
         let count = |id: &str, state: &str| counts.get(&(id.to_string(), state.to_string())).copied().unwrap_or(0);
-        for e in endpoint::all(&db)?.iter().filter(|e| e.deleted_ms.is_none()) {
+        for e in endpoints.iter().filter(|e| e.deleted_ms.is_none()) {
             let pending = count(&e.id, "pending") + count(&e.id, "sending");
             self.metrics.endpoint(&e.id, pending, count(&e.id, "dead"), e.enabled());
         }
         Ok(())
     }
     /// Puts a message of our own into the outbox.
-    fn raise_own(&self, tx: &Transaction, m: &Message, endpoints: &[String], now_ms: i64) -> rusqlite::Result<()> {
+    fn raise_own(&self, tx: &Db, m: &Message, endpoints: &[String], now_ms: i64) -> crate::store::Result<()> {
         let times = Times { received_ms: None, appended_ms: now_ms, scored_ms: now_ms };
         outbox::insert_message(tx, m, None, times, now_ms)?;
         for id in endpoints {

@@ -12,7 +12,7 @@ pub mod decode;
 pub mod gather;
 mod write;
 
-use crate::store::{Store, positions::Position};
+use crate::store::{self, Store, positions::Position};
 use crate::telemetry::Metrics;
 use counters::Counters;
 use gather::{Batch, Source};
@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use write::Written;
 
 /// Name of this reader in `reader_positions`.
 pub const READER: &str = "persist";
@@ -57,7 +58,7 @@ pub enum PersistError {
     Fenced,
     /// The store does not answer.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
     /// The log does not answer.
     #[error("log: {0}")]
     Log(#[from] LogError),
@@ -70,6 +71,8 @@ pub struct Worker {
     source: Source,
     counters: Counters,
     written: Arc<dyn Fn(Duration) + Send + Sync>,
+    /// A batch whose commit was sent and not answered.
+    doubt: Option<(Batch, Written)>,
 }
 
 impl Worker {
@@ -90,23 +93,51 @@ impl Worker {
             partitions.iter().map(|p| Ok((*p, crate::store::positions::load(tx, READER, *p)?))).collect()
         })?;
         let source = Source::new(log.reader(), positions, options.currency.clone());
-        Ok(Worker { log, store, source, counters: Counters::register(metrics), written: options.written.clone() })
+        let counters = Counters::register(metrics, store.up());
+        Ok(Worker { log, store, source, counters, written: options.written.clone(), doubt: None })
     }
 
     /// Takes and writes one batch; the number of records it moved on by. An error leaves everything as it was.
     pub fn step(&mut self) -> Result<usize, PersistError> {
         let begun = Instant::now();
+        if let Some(moved) = self.settle_doubt()? {
+            return Ok(moved);
+        }
         let batch: Batch = self.source.gather(&*self.log)?;
         if batch.moves.is_empty() {
             self.counters.lag.set(0);
             return Ok(0);
         }
-        let written = write::write(&self.store, &batch)?;
-        self.source.moved(&batch.moves);
-        self.counters.add(&batch, &written);
-        self.counters.lag.set(self.lag() as i64);
+        let mut written = Written::default();
+        match write::write(&self.store, &batch, &mut written) {
+            Ok(()) => {}
+            Err(error @ PersistError::Store(store::Error::InDoubt(_))) => {
+                self.doubt = Some((batch, written));
+                return Err(error);
+            }
+            Err(error) => return Err(error),
+        }
         (self.written)(begun.elapsed());
-        Ok(batch.taken + batch.lost as usize)
+        Ok(self.done(&batch, &written))
+    }
+
+    /// The batch is in the store; the number of records it moved on by.
+    fn done(&mut self, batch: &Batch, written: &Written) -> usize {
+        self.source.moved(&batch.moves);
+        self.counters.add(batch, written);
+        self.counters.lag.set(self.lag() as i64);
+        batch.taken + batch.lost as usize
+    }
+
+    /// Asks the positions whether a commit without an answer counts. If it does not, its batch is gathered again.
+    fn settle_doubt(&mut self) -> Result<Option<usize>, PersistError> {
+        let Some((batch, _)) = &self.doubt else { return Ok(None) };
+        let Some((partition, _, new)) = batch.moves.first() else { return Ok(None) };
+        let now = self.store.write(|tx| store::positions::settled(tx, READER, *partition))?;
+        let committed = now == *new;
+        tracing::info!(committed, "the store says what became of the commit without an answer");
+        let doubt = self.doubt.take().filter(|_| committed);
+        Ok(doubt.map(|(batch, written)| self.done(&batch, &written)))
     }
 
     /// Records that are in the log and not taken up.

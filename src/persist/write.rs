@@ -14,23 +14,20 @@ pub struct Written {
     pub notices: Vec<usize>,
 }
 
-/// Writes the batch.
-pub fn write(store: &Store, batch: &Batch) -> Result<Written, PersistError> {
-    let mut written = Written::default();
+/// Writes the batch, and says in `written` what became of it; before the commit, so that it is known when the answer is lost.
+pub fn write(store: &Store, batch: &Batch, written: &mut Written) -> Result<(), PersistError> {
     let mut fenced = false;
+    store.make_days(batch.scored.iter().map(|row| row.time_ms))?;
     let outcome = store.write(|tx| {
         // First, so that a fenced reader writes nothing at all.
         for (partition, old, new) in &batch.moves {
             if !positions::advance(tx, READER, *partition, *old, *new)? {
                 fenced = true;
-                return Err(rusqlite::Error::QueryReturnedNoRows); // rolls back
+                return Err(crate::store::Error::NoRow); // rolls back
             }
         }
-        let mut repeats = 0;
+        let mut repeats = batch.scored.len() as u64 - rows::add_all_scored(tx, &batch.scored)?;
         let mut count = |new: bool| repeats += u64::from(!new);
-        for row in &batch.scored {
-            count(rows::add_scored(tx, row)?);
-        }
         for row in &batch.rejects {
             count(rows::add_reject(tx, row)?);
         }
@@ -59,6 +56,6 @@ pub fn write(store: &Store, batch: &Batch) -> Result<Written, PersistError> {
     match outcome {
         Err(_) if fenced => Err(PersistError::Fenced),
         Err(error) => Err(error.into()),
-        Ok(()) => Ok(written),
+        Ok(()) => Ok(()),
     }
 }

@@ -5,7 +5,7 @@
 //! others write; now and then the writer is held for the short rest, or the file would never be begun anew.
 //! Deliberately absent: shrinking the file; `journal_size_limit` does.
 
-use super::{Store, lock};
+use super::{Db, Place, Store, lock};
 use rusqlite::Connection;
 use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Weak};
@@ -21,17 +21,18 @@ const BEGIN_PAGES: u64 = 16_000;
 impl Store {
     /// From now on commits leave copying to a thread, which ends with the store.
     pub fn copy_beside(store: &Arc<Store>) -> super::Result<()> {
+        let Place::Sqlite { path, writer, .. } = &store.place else { return Ok(()) };
+        let (own, mut writer) = (Connection::open(path)?, lock(writer));
+        own.execute_batch("PRAGMA busy_timeout=0")?;
+        let Db::Sqlite(writer) = &mut *writer else { return Ok(()) };
         let pages = Arc::new(AtomicU64::new(0));
         let counted = pages.clone();
-        let mut writer = lock(&store.writer);
         writer.execute_batch("PRAGMA wal_autocheckpoint=0")?; // this first: it takes the hook away
         writer.wal_hook(Some(move |_: &mut _, n: i32| {
             counted.store(n.unsigned_abs().into(), Relaxed);
             Ok(())
         }))?;
-        drop(writer);
-        let (own, weak) = (Connection::open(&store.path)?, Arc::downgrade(store));
-        own.execute_batch("PRAGMA busy_timeout=0")?;
+        let weak = Arc::downgrade(store);
         std::thread::Builder::new()
             .name("store-copy".into())
             .spawn(move || run(&own, &weak, &pages))
@@ -53,7 +54,7 @@ fn run(own: &Connection, store: &Weak<Store>, pages: &AtomicU64) {
         }
         copied = long;
         let outcome = copy(own).and_then(|()| match long >= BEGIN_PAGES {
-            true => copy(&lock(&store.writer)),
+            true => store.maintain(copy),
             false => Ok(()),
         });
         if let Err(error) = outcome {
@@ -64,7 +65,7 @@ fn run(own: &Connection, store: &Weak<Store>, pages: &AtomicU64) {
 
 /// As far as no reader is in the way.
 fn copy(db: &Connection) -> super::Result<()> {
-    db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))
+    Ok(db.query_row("PRAGMA wal_checkpoint(PASSIVE)", [], |_| Ok(()))?)
 }
 
 #[cfg(test)]
@@ -85,7 +86,7 @@ mod tests {
             assert!(std::time::Instant::now() < until, "nothing was copied: {} bytes", size("store.db"));
             for _ in 0..200 {
                 let insert = "INSERT INTO bulk (text) VALUES ($1)";
-                store.write(|tx| tx.prepare_cached(insert)?.execute([&text])).unwrap();
+                store.write(|tx| tx.execute(insert, [&text])).unwrap();
                 rows += 1;
             }
         }
