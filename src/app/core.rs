@@ -41,8 +41,9 @@ impl Core {
         let log =
             crate::log::Options { synced: Arc::new(move |took| syncs.observe_sync(took)), ..settings.log.clone() };
         let log = which::open(&settings.data, settings.partitions, &log, settings.brokers.as_ref())?;
-        let store = Arc::new(Store::at(&settings.store)?);
-        Store::copy_beside(&store).map_err(|e| part("store")(&e))?;
+        let mut store = Store::at(&settings.store)?;
+        store.copy_beside().map_err(|e| part("store")(&e))?;
+        let store = Arc::new(store);
         let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
         poison::watch(&settings.data);
         poison::judge(&*log, &objects, &settings.data).map_err(|e| part("quarantine")(&e))?;

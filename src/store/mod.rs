@@ -2,15 +2,13 @@
 //!
 //! [`db`] is the one face of both, [`dialect`] keeps one text of SQL for both, [`error`] says what went wrong. [`migrate`] brings
 //! the schema up to date, [`rows`] is what readers of the log write (`bulk`: many at once), [`positions`] how far they have read,
-//! [`query`] what people ask, [`retention`] what is forgotten. Of SQLite alone: `copy` keeps the write-ahead file short. Of
-//! PostgreSQL alone: [`server`] connects, `link` is one connection, `days` are the partitions.
+//! [`query`] what people ask, [`retention`] what is forgotten. Of PostgreSQL alone: [`server`] connects, `link` is one connection, `days` are the partitions.
 //! Everything but keys, users, acknowledgements and destinations can be made again from the log: hence `synchronous=NORMAL` here
 //! and `synchronous_commit=off` there; rows and positions move in one transaction, so a loss of power takes both back together.
 //!
 //! Deliberately absent: who reads the log (that is `persist` and `deliver`), HTTP.
 
 mod bulk;
-mod copy;
 mod days;
 pub mod db;
 pub mod dialect;
@@ -29,6 +27,7 @@ pub use error::{Error, Result, too_slow};
 pub use migrate::OpenError;
 pub use server::{Settings, Url};
 
+use crate::wal::Copier;
 use db::Statement;
 use dialect::Dialect;
 use prometheus_client::metrics::gauge::Gauge;
@@ -66,8 +65,15 @@ pub struct Store {
 }
 
 enum Place {
-    Sqlite { path: PathBuf, writer: Mutex<Db>, readers: Mutex<Vec<Db>> },
+    Sqlite(File),
     Postgres(Server),
+}
+
+struct File {
+    path: PathBuf,
+    writer: Mutex<Db>,
+    copier: Option<Copier>,
+    readers: Mutex<Vec<Db>>,
 }
 
 /// The wall clock in milliseconds since the epoch.
@@ -102,8 +108,18 @@ impl Store {
             .map_err(Error::from)?;
         let writer = Db::Sqlite(writer);
         migrate::run(&writer, now_ms())?;
-        let place = Place::Sqlite { path: path.into(), writer: Mutex::new(writer), readers: Mutex::default() };
-        Ok(Store { place, up: up() })
+        let file = File { path: path.into(), writer: Mutex::new(writer), copier: None, readers: Mutex::default() };
+        Ok(Store { place: Place::Sqlite(file), up: up() })
+    }
+
+    /// From now on no commit copies the write-ahead file back; for who writes much and long.
+    pub fn copy_beside(&mut self) -> Result<()> {
+        if let Place::Sqlite(file) = &mut self.place
+            && let Db::Sqlite(writer) = &mut *lock(&file.writer)
+        {
+            file.copier = Some(Copier::start(&file.path, writer, "store-copy")?);
+        }
+        Ok(())
     }
 
     /// Connects to a server, brings its schema up to date and makes the partitions of the days to come.
@@ -120,7 +136,7 @@ impl Store {
 
     /// Which database it is.
     pub fn dialect(&self) -> Dialect {
-        if matches!(self.place, Place::Sqlite { .. }) { Dialect::Sqlite } else { Dialect::Postgres }
+        if matches!(self.place, Place::Sqlite(_)) { Dialect::Sqlite } else { Dialect::Postgres }
     }
 
     /// 1 while it answers, 0 after it could not be reached.
@@ -131,7 +147,14 @@ impl Store {
     /// Runs `f` in one write transaction.
     pub fn write<R>(&self, f: impl FnOnce(&Db) -> Result<R>) -> Result<R> {
         match &self.place {
-            Place::Sqlite { writer, .. } => transaction(&lock(writer), "BEGIN IMMEDIATE", f),
+            Place::Sqlite(file) => {
+                let db = lock(&file.writer);
+                let result = transaction(&db, "BEGIN IMMEDIATE", f)?;
+                if let (Some(copier), Db::Sqlite(db)) = (&file.copier, &*db) {
+                    copier.committed(db)?;
+                }
+                Ok(result)
+            }
             Place::Postgres(server) => self.watched(|| transaction(&*server.lease(Role::Write)?, "BEGIN", f)),
         }
     }
@@ -140,8 +163,8 @@ impl Store {
     /// users). Some milliseconds slower.
     pub fn write_durable<R>(&self, f: impl FnOnce(&Db) -> Result<R>) -> Result<R> {
         match &self.place {
-            Place::Sqlite { writer, .. } => {
-                let db = lock(writer);
+            Place::Sqlite(file) => {
+                let db = lock(&file.writer);
                 db.execute_batch("PRAGMA synchronous=FULL")?;
                 let result = transaction(&db, "BEGIN IMMEDIATE", f);
                 db.execute_batch("PRAGMA synchronous=NORMAL")?;
@@ -155,7 +178,7 @@ impl Store {
     /// Asks on one of the read-only connections; given up after five seconds ([`too_slow`] tells).
     pub fn read<R>(&self, f: impl FnOnce(&Db) -> Result<R>) -> Result<R> {
         match &self.place {
-            Place::Sqlite { path, readers, .. } => {
+            Place::Sqlite(File { path, readers, .. }) => {
                 let kept = lock(readers).pop();
                 let mut db = match kept {
                     Some(db) => db,
@@ -179,7 +202,7 @@ impl Store {
     /// What is applied of the schema and what is not.
     pub fn migrations(&self) -> std::result::Result<Vec<migrate::Status>, OpenError> {
         match &self.place {
-            Place::Sqlite { writer, .. } => migrate::status(&lock(writer)),
+            Place::Sqlite(file) => migrate::status(&lock(&file.writer)),
             Place::Postgres(server) => blocking(|| migrate::status(&*server.lease(Role::Write)?)),
         }
     }
@@ -187,15 +210,15 @@ impl Store {
     /// Asks on a connection of its own, however long it takes.
     pub fn read_long<R>(&self, f: impl FnOnce(&Db) -> Result<R>) -> Result<R> {
         match &self.place {
-            Place::Sqlite { path, .. } => f(&reader(path)?),
+            Place::Sqlite(file) => f(&reader(&file.path)?),
             Place::Postgres(server) => self.watched(|| f(&*server.lease(Role::Long)?)),
         }
     }
 
     /// Runs `f` outside of any transaction on the connection that writes the file; without a file there is nothing to do.
     fn maintain(&self, f: impl FnOnce(&Connection) -> Result<()>) -> Result<()> {
-        let Place::Sqlite { writer, .. } = &self.place else { return Ok(()) };
-        match &*lock(writer) {
+        let Place::Sqlite(file) = &self.place else { return Ok(()) };
+        match &*lock(&file.writer) {
             Db::Sqlite(db) => f(db),
             Db::Postgres(_) => Ok(()),
         }
