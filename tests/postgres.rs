@@ -10,6 +10,8 @@ mod equal;
 mod faults;
 #[path = "postgres/place.rs"]
 mod place;
+#[path = "postgres/program.rs"]
+mod program;
 #[path = "postgres/proxy.rs"]
 mod proxy;
 #[path = "api/records.rs"]

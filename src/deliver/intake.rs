@@ -8,6 +8,7 @@ use super::endpoint::{self, Endpoint};
 use super::message::{Message, Skip};
 use super::outbox::{self, Times};
 use crate::store::Db;
+use crate::store::dialect::Dialect;
 use pulse_dataflows::ports::{EventLog, LogError, LogReader, Meta, Topic, partition};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -25,6 +26,9 @@ const ROUNDS_BETWEEN_HOUSEKEEPING: u32 = 60;
 const FORGET_BATCH: usize = 500;
 /// Wait after the store or the log failed.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
+
+/// Wait after another delivery on the same store was quicker: it has the records, we look where it stands.
+const AFTER_RACE: Duration = Duration::from_millis(20);
 
 /// Why a round came to nothing.
 #[derive(Debug, thiserror::Error)]
@@ -53,6 +57,7 @@ pub(super) fn run(shared: Arc<Shared>, log: Arc<dyn EventLog>, wake: Receiver<()
                 IDLE
             }
             Ok(_) => continue,
+            Err(IntakeError::Raced) => AFTER_RACE,
             Err(error) => {
                 tracing::error!(%error, "alerts cannot be taken up; trying again");
                 AFTER_ERROR
@@ -151,7 +156,8 @@ impl Intake {
     /// The endpoints as they are in this transaction: read again only when somebody changed them.
     fn refresh(&mut self, shared: &Shared, tx: &Db) -> crate::store::Result<()> {
         let version = shared.endpoints_version.load(Ordering::SeqCst);
-        if self.version != Some(version) {
+        // on PostgreSQL other processes change them too
+        if self.version != Some(version) || tx.dialect() == Dialect::Postgres {
             self.endpoints = endpoint::all(tx)?;
             self.version = Some(version);
         }

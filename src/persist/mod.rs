@@ -56,6 +56,9 @@ pub enum PersistError {
     /// Another persist has moved the positions.
     #[error("another process has taken over as the reader `{READER}`: this one stops")]
     Fenced,
+    /// The positions are behind: the store came back from a crash, or on another server, without its last commits.
+    #[error("the store has lost its last commits; their records are read again")]
+    TakenBack,
     /// The store does not answer.
     #[error("store: {0}")]
     Store(#[from] crate::store::Error),
@@ -71,6 +74,7 @@ pub struct Worker {
     source: Source,
     counters: Counters,
     written: Arc<dyn Fn(Duration) + Send + Sync>,
+    currency: String,
     /// A batch whose commit was sent and not answered.
     doubt: Option<(Batch, Written)>,
 }
@@ -83,18 +87,10 @@ impl Worker {
         options: &Options,
         metrics: &Metrics,
     ) -> Result<Worker, PersistError> {
-        let mut partitions = vec![];
-        for topic in TOPICS {
-            for number in 0..log.partitions(topic) {
-                partitions.push(Partition { topic, number });
-            }
-        }
-        let positions = store.write(|tx| {
-            partitions.iter().map(|p| Ok((*p, crate::store::positions::load(tx, READER, *p)?))).collect()
-        })?;
+        let positions = load(&*log, &store)?;
         let source = Source::new(log.reader(), positions, options.currency.clone());
         let counters = Counters::register(metrics, store.up());
-        Ok(Worker { log, store, source, counters, written: options.written.clone(), doubt: None })
+        Ok(Worker { log, store, source, counters, written: options.written.clone(), currency: options.currency.clone(), doubt: None })
     }
 
     /// Takes and writes one batch; the number of records it moved on by. An error leaves everything as it was.
@@ -114,6 +110,12 @@ impl Worker {
             Err(error @ PersistError::Store(store::Error::InDoubt(_))) => {
                 self.doubt = Some((batch, written));
                 return Err(error);
+            }
+            Err(PersistError::TakenBack) => {
+                // rows and positions were lost together: going on from where the store stands writes each row once
+                let positions = load(&*self.log, &self.store)?;
+                self.source = Source::new(self.log.reader(), positions, self.currency.clone());
+                return Err(PersistError::TakenBack);
             }
             Err(error) => return Err(error),
         }
@@ -149,6 +151,13 @@ impl Worker {
     pub fn positions(&self) -> Vec<(Partition, u64)> {
         needs(self.source.positions())
     }
+}
+
+/// Where the store says that this reader is.
+fn load(log: &dyn EventLog, store: &Store) -> Result<Vec<(Partition, Position)>, PersistError> {
+    let partitions = TOPICS.into_iter().flat_map(|topic| (0..log.partitions(topic)).map(move |n| (topic, n)));
+    let partitions = partitions.map(|(topic, number)| Partition { topic, number });
+    Ok(store.write(|tx| partitions.map(|p| Ok((p, store::positions::load(tx, READER, p)?))).collect())?)
 }
 
 /// Positions, and those in `events.raw` that follow from them.

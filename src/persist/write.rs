@@ -16,13 +16,14 @@ pub struct Written {
 
 /// Writes the batch, and says in `written` what became of it; before the commit, so that it is known when the answer is lost.
 pub fn write(store: &Store, batch: &Batch, written: &mut Written) -> Result<(), PersistError> {
-    let mut fenced = false;
+    // found elsewhere than expected: is it behind?
+    let mut stands = None;
     store.make_days(batch.scored.iter().map(|row| row.time_ms))?;
     let outcome = store.write(|tx| {
         // First, so that a fenced reader writes nothing at all.
         for (partition, old, new) in &batch.moves {
             if !positions::advance(tx, READER, *partition, *old, *new)? {
-                fenced = true;
+                stands = Some(positions::get(tx, READER, *partition)?.next < old.next);
                 return Err(crate::store::Error::NoRow); // rolls back
             }
         }
@@ -53,9 +54,9 @@ pub fn write(store: &Store, batch: &Batch, written: &mut Written) -> Result<(), 
         written.repeats = repeats;
         Ok(())
     });
-    match outcome {
-        Err(_) if fenced => Err(PersistError::Fenced),
-        Err(error) => Err(error.into()),
-        Ok(()) => Ok(()),
+    match (outcome, stands) {
+        (Err(_), Some(true)) => Err(PersistError::TakenBack),
+        (Err(_), Some(false)) => Err(PersistError::Fenced),
+        (outcome, _) => Ok(outcome?),
     }
 }

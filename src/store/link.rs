@@ -5,6 +5,7 @@
 use super::error::{Error, Result, broken};
 use postgres::Client;
 use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
+use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
 
@@ -100,6 +101,23 @@ pub struct Text<'a>(pub &'a str);
 const MARK: char = '\u{F8F0}';
 
 impl Text<'_> {
+    /// Text as it goes in.
+    pub fn stored(&self) -> Cow<'_, str> {
+        // the mark begins with a byte that is rare outside of it
+        if memchr::memchr2(0, 0xEF, self.0.as_bytes()).is_none() || !self.0.contains(['\0', MARK]) {
+            return Cow::Borrowed(self.0);
+        }
+        let mut text = String::with_capacity(self.0.len() + 8);
+        for c in self.0.chars() {
+            match c {
+                '\0' => text.extend([MARK, '0']),
+                MARK => text.extend([MARK, '1']),
+                c => text.push(c),
+            }
+        }
+        Cow::Owned(text)
+    }
+
     /// Text as it was before it went in.
     pub fn plain(stored: &str) -> String {
         if !stored.contains(MARK) {
@@ -123,18 +141,7 @@ impl ToSql for Text<'_> {
         of: &Type,
         out: &mut bytes::BytesMut,
     ) -> std::result::Result<IsNull, Box<dyn std::error::Error + Sync + Send>> {
-        if memchr::memchr(0, self.0.as_bytes()).is_none() && !self.0.contains(MARK) {
-            return self.0.to_sql(of, out);
-        }
-        let mut text = String::with_capacity(self.0.len() + 8);
-        for c in self.0.chars() {
-            match c {
-                '\0' => text.extend([MARK, '0']),
-                MARK => text.extend([MARK, '1']),
-                c => text.push(c),
-            }
-        }
-        text.to_sql(of, out)
+        self.stored().as_ref().to_sql(of, out)
     }
     fn accepts(of: &Type) -> bool {
         <&str as ToSql>::accepts(of)

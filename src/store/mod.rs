@@ -2,7 +2,8 @@
 //!
 //! [`db`] is the one face of both, [`dialect`] keeps one text of SQL for both, [`error`] says what went wrong. [`migrate`] brings
 //! the schema up to date, [`rows`] is what readers of the log write (`bulk`: many at once), [`positions`] how far they have read,
-//! [`query`] what people ask, [`retention`] what is forgotten. Of PostgreSQL alone: [`server`] connects, `link` is one connection, `days` are the partitions.
+//! [`query`] what people ask, [`retention`] what is forgotten. Of PostgreSQL alone: [`server`] connects, `link` is one connection, `days` are the partitions,
+//! [`moving`] carries a file over.
 //! Everything but keys, users, acknowledgements and destinations can be made again from the log: hence `synchronous=NORMAL` here
 //! and `synchronous_commit=off` there; rows and positions move in one transaction, so a loss of power takes both back together.
 //!
@@ -15,6 +16,7 @@ pub mod dialect;
 pub mod error;
 mod link;
 pub mod migrate;
+pub mod moving;
 pub mod positions;
 pub mod query;
 pub mod retention;

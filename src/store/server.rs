@@ -76,6 +76,8 @@ pub(super) enum Role {
     Write,
     /// Questions of people: bounded to five seconds.
     Read,
+    /// Carries a whole store in: as long as it takes, on a connection of its own.
+    Move,
     /// Questions of the program itself that may take long; one connection each, closed afterwards.
     Long,
 }
@@ -196,14 +198,15 @@ impl Server {
     fn client(&self, role: Role) -> std::result::Result<Link, postgres::Error> {
         let mut config = self.config.clone();
         let more = match role {
-            Role::Write => {
-                // of several hosts the one that takes writes; a server that became read-only is refused here
-                config.target_session_attrs(TargetSessionAttrs::ReadWrite);
-                "statement_timeout = 30000; SET synchronous_commit = off"
-            }
+            Role::Write => "statement_timeout = 30000; SET synchronous_commit = off",
+            Role::Move => "statement_timeout = 0; SET idle_in_transaction_session_timeout = 0",
             Role::Read => "statement_timeout = 5000; SET default_transaction_read_only = on",
             Role::Long => "statement_timeout = 0; SET default_transaction_read_only = on",
         };
+        if matches!(role, Role::Write | Role::Move) {
+            // of several hosts the one that takes writes; a server that became read-only is refused here
+            config.target_session_attrs(TargetSessionAttrs::ReadWrite);
+        }
         let mut client = config.connect(NoTls)?;
         client.batch_execute(&format!(
             "SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 60000; SET {more}"
@@ -223,7 +226,7 @@ impl Server {
         let pool = match role {
             Role::Write => &self.writers,
             Role::Read => &self.readers,
-            Role::Long => return Ok(Lease { pool: None, db: Some(self.connect(role)?) }),
+            Role::Long | Role::Move => return Ok(Lease { pool: None, db: Some(self.connect(role)?) }),
         };
         let full = |state: &mut State| state.idle.is_empty() && state.out >= pool.most;
         let state = super::lock(&pool.state);
