@@ -157,7 +157,7 @@ impl Worker {
 fn load(log: &dyn EventLog, store: &Store) -> Result<Vec<(Partition, Position)>, PersistError> {
     let partitions = TOPICS.into_iter().flat_map(|topic| (0..log.partitions(topic)).map(move |n| (topic, n)));
     let partitions = partitions.map(|(topic, number)| Partition { topic, number });
-    Ok(store.write(|tx| partitions.map(|p| Ok((p, store::positions::load(tx, READER, p)?))).collect())?)
+    Ok(store.write_durable(|tx| partitions.map(|p| Ok((p, store::positions::load(tx, READER, p)?))).collect())?)
 }
 
 /// Positions, and those in `events.raw` that follow from them.

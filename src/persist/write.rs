@@ -23,7 +23,8 @@ pub fn write(store: &Store, batch: &Batch, written: &mut Written) -> Result<(), 
         // First, so that a fenced reader writes nothing at all.
         for (partition, old, new) in &batch.moves {
             if !positions::advance(tx, READER, *partition, *old, *new)? {
-                stands = Some(positions::get(tx, READER, *partition)?.next < old.next);
+                // not there at all counts as the beginning
+                stands = Some(positions::get(tx, READER, *partition)?.next <= old.next);
                 return Err(crate::store::Error::NoRow); // rolls back
             }
         }

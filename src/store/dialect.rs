@@ -57,7 +57,9 @@ impl Dialect {
         match self {
             Dialect::Sqlite => "BEGIN IMMEDIATE",
             // any number, as long as it is ours alone; a CREATE may wait for it longer than a row's lock is waited for
-            Dialect::Postgres => "BEGIN; SET LOCAL lock_timeout = 60000; SELECT pg_advisory_xact_lock(7018350481)",
+            Dialect::Postgres => {
+                "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = 60000; SELECT pg_advisory_xact_lock(7018350481)"
+            },
         }
     }
 }

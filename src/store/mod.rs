@@ -51,6 +51,9 @@ const STATEMENTS: usize = 64;
 /// The store's file in the data folder.
 pub const FILE: &str = "store.db";
 
+/// Begins a transaction on PostgreSQL that is on the disk when it is committed.
+const DURABLE: &str = "BEGIN; SET LOCAL synchronous_commit = on";
+
 /// Where a store is.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Target {
@@ -173,7 +176,7 @@ impl Store {
                 result
             }
             Place::Postgres(server) => self
-                .watched(|| transaction(&*server.lease(Role::Write)?, "BEGIN; SET LOCAL synchronous_commit = on", f)),
+                .watched(|| transaction(&*server.lease(Role::Write)?, DURABLE, f)),
         }
     }
 

@@ -9,7 +9,7 @@ use super::db::Db;
 use super::error::{Error, Result, told};
 use super::link::Link;
 use super::migrate::OpenError;
-use postgres::config::TargetSessionAttrs;
+use postgres::config::{SslMode, TargetSessionAttrs};
 use postgres::error::SqlState;
 use postgres::{Config, NoTls};
 use std::sync::{Condvar, Mutex};
@@ -24,7 +24,7 @@ const IDLE: Duration = Duration::from_secs(1);
 const ALIVE: Duration = Duration::from_secs(2);
 /// The oldest version whose answers are tested.
 const OLDEST: u32 = 150_000;
-/// How often the password would stand in an error: never. What is shown in its place.
+/// What is shown in place of a password.
 const HIDDEN: &str = "***";
 
 /// Where the server is; its text holds the password and is never shown.
@@ -161,6 +161,9 @@ impl Server {
             .map_err(|e| setting(format!("is no address of a PostgreSQL server: {}", told(&e))))?;
         if config.get_hosts().is_empty() {
             return Err(setting("names no host: postgresql://user:password@host:5432/database".into()));
+        }
+        if config.get_ssl_mode() == SslMode::Require {
+            return Err(setting("asks for TLS (sslmode=require), which this program cannot do towards PostgreSQL".into()));
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);

@@ -127,6 +127,18 @@ fn a_store_that_lost_its_last_commits_gets_them_again() {
 }
 
 #[test]
+fn a_position_that_was_never_on_the_disk_is_made_again() {
+    let (place, log) = (Place::new(), log());
+    let store = Arc::new(place.store().unwrap());
+    let mut worker = worker(&log, &store);
+    fill(&log, 0..100);
+    place.client().batch_execute("DELETE FROM reader_positions").unwrap();
+    assert!(matches!(worker.step(), Err(PersistError::TakenBack)));
+    while worker.step().unwrap() > 0 {}
+    whole(&place, 100);
+}
+
+#[test]
 fn a_locked_table_and_a_deadlock_only_delay() {
     let (place, log, metrics) = (Place::new(), log(), Metrics::default());
     let store = Arc::new(place.store().unwrap());
@@ -211,4 +223,19 @@ fn days_are_made_ahead_and_dropped_whole() {
     let left = store.read(|db| db.query_row("SELECT count(*) FROM scored_events", [], |row| row.get::<i64>(0))).unwrap();
     let named = store.read(|db| db.query_row("SELECT count(*) FROM event_entities", [], |row| row.get::<i64>(0))).unwrap();
     assert_eq!((left, named), (2, 2));
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn two_deliveries_share_one_store() {
+    use crate::world::{World, arrived, config_to, receiver};
+    let (world, receiver) = (World::new(), receiver().await);
+    let one = world.start(config_to(&receiver.url()));
+    let other = world.start(config_to(&receiver.url()));
+    (0..200).for_each(|n| world.alert(n));
+    crate::world::until("all to be delivered", || world.in_state("delivered") == 200).await;
+    let got = arrived(&receiver, 200).await;
+    assert!(got.len() == 200 && got.iter().all(|message| message.valid && !message.repeat), "each once");
+    one.stop().await;
+    other.stop().await;
+    world.agrees();
 }

@@ -53,7 +53,7 @@ prepare() { # a cluster, made once
   if [ ! -f "$DATA/PG_VERSION" ]; then
     rm -rf "$DATA.part"
     as "$BIN/initdb" -D "$DATA.part" -U postgres --auth=reject --auth-host=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync \
-      >"$PG_DIR/initdb.log" 2>&1 || { cat "$PG_DIR/initdb.log" >&2; die "initdb failed"; }
+      >"$PG_DIR/initdb.log" 2>&1 || { cat "$PG_DIR/initdb.log" >&2; rm -rf "$PG_DIR"; die "initdb failed"; }
     as tee "$DATA.part/pg_hba.conf" >/dev/null <<<'host all +pw_users 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust'
     mv "$DATA.part" "$DATA"
@@ -65,6 +65,10 @@ unix_socket_directories = ''
 fsync = $PG_FSYNC
 full_page_writes = $PG_FSYNC
 max_connections = 100
+wal_level = minimal
+max_wal_senders = 0
+min_wal_size = 32MB
+max_wal_size = 128MB
 max_locks_per_transaction = 256
 shared_buffers = 128MB"
 }
