@@ -23,7 +23,7 @@ use crate::log::retention;
 use crate::log::which::Brokers;
 use crate::persist::Persist;
 use crate::sidecar::{self, KpiTargets};
-use crate::store::Store;
+use crate::store::{Store, Target};
 use crate::telemetry::Metrics;
 use crate::telemetry::latency::INGEST_TO_ALERT;
 use crate::telemetry::shared::{Shared, Stage};
@@ -74,6 +74,8 @@ pub struct Settings {
     pub brokers: Option<Brokers>,
     /// Where checkpoints and models are.
     pub objects: ObjectsConfig,
+    /// Where the store is.
+    pub store: Target,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
     /// Destinations.
@@ -86,6 +88,7 @@ impl Settings {
     /// Defaults of the contract for a data folder.
     pub fn new(data: PathBuf) -> Settings {
         Settings {
+            store: Target::File(data.join(crate::store::FILE)),
             data,
             gateway_addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
             sidecar_addr: SocketAddr::from(([127, 0, 0, 1], 8081)),

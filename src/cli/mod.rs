@@ -13,6 +13,7 @@ mod import;
 mod keys;
 mod migrate;
 mod model;
+mod moving;
 mod output;
 pub mod process;
 mod receiver;
@@ -22,7 +23,7 @@ mod simulate;
 mod tests;
 
 pub use failure::{Code, Failure};
-pub use folder::{Folder, LOG_FILE, STORE_FILE};
+pub use folder::{Folder, LOG_FILE};
 
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
@@ -66,6 +67,8 @@ pub enum Command {
     Keys(keys::KeysCommand),
     /// Bring the store's schema up to date
     Migrate(migrate::MigrateArgs),
+    /// Carry the store of one box into PostgreSQL
+    Move(moving::MoveArgs),
     /// A seeded shop with planted trouble: events to the standard output or to a gateway
     #[command(after_help = simulate::EXAMPLES)]
     Simulate(crate::simulate::SimulateArgs),
@@ -111,6 +114,7 @@ impl Cli {
             Command::Config(command) => command.run(json),
             Command::Keys(command) => command.run(json),
             Command::Migrate(args) => args.run(json),
+            Command::Move(args) => args.run(json),
             Command::Simulate(args) => simulate::run(args, json),
             Command::Receiver(args) => receiver::run(args, json),
             Command::Import(args) => args.run(json),
