@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 
 const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
 /// Reasons why an alert is not sent (`alert::suppress` in the operators gives the first two).
-const REASONS: [&str; 5] = ["budget", "old", "snooze", "calendar", "canary"];
+const REASONS: [&str; 6] = ["budget", "old", "incident", "snooze", "calendar", "canary"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
