@@ -3,7 +3,6 @@
 //! Deliberately absent: addresses, keys, delivery.
 
 use super::{AppError, Settings, configure, damaged, fatal, part};
-use crate::engine::objects::Objects;
 use crate::engine::poison;
 use crate::engine::registry::Registry;
 use crate::engine::{Engine, Options};
@@ -44,7 +43,7 @@ impl Core {
         let mut store = Store::at(&settings.store)?;
         store.copy_beside().map_err(|e| part("store")(&e))?;
         let store = Arc::new(store);
-        let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        let objects = settings.objects.open(&settings.data)?;
         poison::watch(&settings.data);
         poison::judge(&*log, &objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(objects.clone());

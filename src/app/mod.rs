@@ -14,7 +14,7 @@ pub mod supervise;
 use self::core::Core;
 use crate::access::Access;
 use crate::deliver::{self, Deliver, DeliverConfig};
-use crate::engine::objects::Objects;
+use crate::engine::objects::{ObjectError, Objects, ObjectsConfig};
 use crate::engine::registry::Registry;
 use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
@@ -74,6 +74,8 @@ pub struct Settings {
     pub brokers: Option<Brokers>,
     /// Where the store is.
     pub store: Target,
+    /// Where checkpoints and models are.
+    pub objects: ObjectsConfig,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
     /// Destinations.
@@ -99,6 +101,7 @@ impl Settings {
             detect: DetectConfig::default(),
             log: crate::log::Options::default(),
             brokers: None,
+            objects: ObjectsConfig::default(),
             gateway: GatewayConfig::default(),
             webhooks: DeliverConfig::default(),
             kpi: KpiTargets::default(),
@@ -130,6 +133,9 @@ pub enum AppError {
     /// The dataflow.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// Checkpoints and models.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
     /// A part that would not start.
     #[error("{0}: {1}")]
     Part(&'static str, String),
@@ -251,7 +257,7 @@ impl App {
         let forgetter = Forgetter {
             log: self.log.clone(),
             store: self.store.clone(),
-            objects: Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?,
+            objects: settings.objects.open(&settings.data)?,
             persist: self.persist.clone(),
             log_ms: i64::from(settings.log_days) * DAY_MS,
             store_ms: i64::from(settings.store_days) * DAY_MS,

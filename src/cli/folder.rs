@@ -2,6 +2,7 @@
 
 use super::{Code, Failure};
 use crate::config::Config;
+use crate::engine::objects::Objects;
 use crate::log::{OpenError, which};
 use crate::store::{self, Store, Target};
 use pulse_dataflows::ports::EventLog;
@@ -64,6 +65,11 @@ impl Folder {
             (Err(error), Target::File(path)) => Err(Failure::unavailable(format!("{}: {error}", path.display()))),
             (Err(error), Target::Server(_)) => Err(Failure::unavailable(error)),
         }
+    }
+    /// Checkpoints and models.
+    pub fn objects(&self) -> Result<Objects, Failure> {
+        let config = self.load()?;
+        Ok(config.objects.open(&config.data.dir)?)
     }
     /// The log, to read beside its owner.
     pub fn log(&self) -> Result<Arc<dyn EventLog>, Failure> {

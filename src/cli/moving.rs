@@ -20,12 +20,14 @@ const CHECKPOINT: Duration = Duration::from_secs(120);
 
 /// Arguments of `pulse move`.
 #[derive(Debug, clap::Args)]
-#[command(after_help = "Stop `pulse run` first. Everything in the log is taken up, a checkpoint is written, and all rows of the store
+#[command(
+    after_help = "Stop `pulse run` first. Everything in the log is taken up, a checkpoint is written, and all rows of the store
 (history, alerts, verdicts, keys, destinations) are carried into the empty database that the new configuration names. Log,
 checkpoints and models stay in the data folder, which must be the same in both; so does the old store, as it was.
 
 Example:
-  pulse move --config one-box.toml --to cluster.toml && pulse run --config cluster.toml")]
+  pulse move --config one-box.toml --to cluster.toml && pulse run --config cluster.toml"
+)]
 pub struct MoveArgs {
     /// The configuration to move to, with `[store] kind = \"postgres\"`
     #[arg(long, value_name = "FILE")]
@@ -52,10 +54,13 @@ impl MoveArgs {
         }
         let folder = |config: &Config| std::path::absolute(&config.data.dir).unwrap_or(config.data.dir.clone());
         if folder(&from) != folder(&to) {
-            return Err(wrong("data.dir must be the same in both: log, checkpoints and models stay there"));
+            return Err(wrong("data.dir must be the same in both: the log stays there"));
         }
         if from.log.kind != to.log.kind || (from.log.kind == LogKind::Kafka && from.log.brokers != to.log.brokers) {
             return Err(wrong("log.kind must be the same in both: the log is not moved"));
+        }
+        if from.objects != to.objects {
+            return Err(wrong("objects must be the same in both: checkpoints and models are not moved"));
         }
         // the new store first: what is wrong with it is told before anything happens
         let store = Store::at(&target).map_err(|error| match error {
@@ -69,7 +74,8 @@ impl MoveArgs {
             error => Failure::unavailable(error),
         })?;
         let rows: u64 = tables.iter().map(|(_, rows)| rows).sum();
-        let value = json!({"rows": rows, "tables": tables.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()});
+        let value =
+            json!({"rows": rows, "tables": tables.iter().cloned().collect::<std::collections::BTreeMap<_, _>>()});
         output::print(json, &value, || {
             let line = |(table, rows): &(String, u64)| format!("{table:<24} {rows}");
             let lines: Vec<String> = tables.iter().filter(|(_, rows)| *rows > 0).map(line).collect();

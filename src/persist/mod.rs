@@ -90,7 +90,15 @@ impl Worker {
         let positions = load(&*log, &store)?;
         let source = Source::new(log.reader(), positions, options.currency.clone());
         let counters = Counters::register(metrics, store.up());
-        Ok(Worker { log, store, source, counters, written: options.written.clone(), currency: options.currency.clone(), doubt: None })
+        Ok(Worker {
+            log,
+            store,
+            source,
+            counters,
+            written: options.written.clone(),
+            currency: options.currency.clone(),
+            doubt: None,
+        })
     }
 
     /// Takes and writes one batch; the number of records it moved on by. An error leaves everything as it was.

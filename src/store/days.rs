@@ -45,8 +45,9 @@ impl Server {
             let (from, to) = (day * DAY_MS, (day + 1) * DAY_MS);
             for table in TABLES {
                 let name = name(table, day);
-                let sql =
-                    format!("CREATE TABLE IF NOT EXISTS {name} PARTITION OF {table} FOR VALUES FROM ({from}) TO ({to})");
+                let sql = format!(
+                    "CREATE TABLE IF NOT EXISTS {name} PARTITION OF {table} FOR VALUES FROM ({from}) TO ({to})"
+                );
                 let made = super::transaction(db, super::DURABLE, |tx| tx.execute_batch(&sql));
                 match made {
                     // rows of that day are in the default partition already, and stay there; or another process was quicker

@@ -59,7 +59,7 @@ impl Dialect {
             // any number, as long as it is ours alone; a CREATE may wait for it longer than a row's lock is waited for
             Dialect::Postgres => {
                 "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = 60000; SELECT pg_advisory_xact_lock(7018350481)"
-            },
+            }
         }
     }
 }

@@ -175,8 +175,7 @@ impl Store {
                 db.execute_batch("PRAGMA synchronous=NORMAL")?;
                 result
             }
-            Place::Postgres(server) => self
-                .watched(|| transaction(&*server.lease(Role::Write)?, DURABLE, f)),
+            Place::Postgres(server) => self.watched(|| transaction(&*server.lease(Role::Write)?, DURABLE, f)),
         }
     }
 

@@ -163,7 +163,9 @@ impl Server {
             return Err(setting("names no host: postgresql://user:password@host:5432/database".into()));
         }
         if config.get_ssl_mode() == SslMode::Require {
-            return Err(setting("asks for TLS (sslmode=require), which this program cannot do towards PostgreSQL".into()));
+            return Err(setting(
+                "asks for TLS (sslmode=require), which this program cannot do towards PostgreSQL".into(),
+            ));
         }
         if config.get_connect_timeout().is_none() {
             config.connect_timeout(CONNECT);

@@ -99,7 +99,9 @@ async fn every_route_answers_the_same_from_both_stores() {
         "/api/v1/events/none".into(),
         "/api/v1/events/a%00b".into(),
     ];
-    for filter in ["", "&decision=anomaly", "&decision=normal", "&type=order.completed", "&min_score=0.3", "&min_score=0.7"] {
+    for filter in
+        ["", "&decision=anomaly", "&decision=normal", "&type=order.completed", "&min_score=0.3", "&min_score=0.7"]
+    {
         waiting.push(format!("/api/v1/events?{span}&limit=100{filter}"));
     }
     for list in ["alerts", "incidents"] {

@@ -3,6 +3,7 @@
 use crate::place::{CONNECTIONS, Place, script, server, target};
 use crate::proxy::{Mode, Proxy};
 use crate::records::*;
+use pulse::deliver::DeliverConfig;
 use pulse::log::MemoryLog;
 use pulse::persist::{Options, Persist, PersistError, Worker};
 use pulse::store::{Error, Settings, Store, Target, Url};
@@ -99,7 +100,10 @@ fn a_server_that_dies_or_turns_read_only_and_comes_back_costs_nothing() {
     assert!(!shown(&metrics).contains("persist_retries_total 0"), "tries are counted");
 
     // what was the primary is a read-only one for a while
-    script(port, &["psql", "-c", "ALTER SYSTEM SET default_transaction_read_only = on", "-c", "SELECT pg_reload_conf()"]);
+    script(
+        port,
+        &["psql", "-c", "ALTER SYSTEM SET default_transaction_read_only = on", "-c", "SELECT pg_reload_conf()"],
+    );
     fill(&log, 2_000..3_000);
     until("the gauge", || up.get() == 0);
     let back = "SET default_transaction_read_only = off; ALTER SYSTEM RESET default_transaction_read_only";
@@ -186,7 +190,8 @@ fn connections_run_out_for_a_time_and_questions_are_still_answered() {
     assert!(matches!(error, Error::Exhausted(2)) && error.to_string().contains("store.connections"), "{error}");
     thread.join().unwrap().unwrap();
     store.write(|_| Ok(())).unwrap();
-    let sessions = "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pulse'";
+    let sessions =
+        "SELECT count(*) FROM pg_stat_activity WHERE datname = current_database() AND application_name = 'pulse'";
     let open: i64 = place.client().query_one(sessions, &[]).unwrap().get(0);
     assert!((1..=CONNECTIONS as i64).contains(&open), "{open} connections");
 }
@@ -220,8 +225,10 @@ fn days_are_made_ahead_and_dropped_whole() {
     assert_eq!(store.write(|tx| pulse::store::rows::add_all_scored(tx, &rows)).unwrap(), 0, "repeats are dropped");
     while store.forget_step(now - 15 * day).unwrap() > 0 {}
     assert_eq!(days(), 5);
-    let left = store.read(|db| db.query_row("SELECT count(*) FROM scored_events", [], |row| row.get::<i64>(0))).unwrap();
-    let named = store.read(|db| db.query_row("SELECT count(*) FROM event_entities", [], |row| row.get::<i64>(0))).unwrap();
+    let left =
+        store.read(|db| db.query_row("SELECT count(*) FROM scored_events", [], |row| row.get::<i64>(0))).unwrap();
+    let named =
+        store.read(|db| db.query_row("SELECT count(*) FROM event_entities", [], |row| row.get::<i64>(0))).unwrap();
     assert_eq!((left, named), (2, 2));
 }
 
@@ -229,8 +236,9 @@ fn days_are_made_ahead_and_dropped_whole() {
 async fn two_deliveries_share_one_store() {
     use crate::world::{World, arrived, config_to, receiver};
     let (world, receiver) = (World::new(), receiver().await);
-    let one = world.start(config_to(&receiver.url()));
-    let other = world.start(config_to(&receiver.url()));
+    let config =
+        || DeliverConfig { rate_per_s: 1e3, burst: 1_000, total_rate_per_s: 1e3, ..config_to(&receiver.url()) };
+    let (one, other) = (world.start(config()), world.start(config()));
     (0..200).for_each(|n| world.alert(n));
     crate::world::until("all to be delivered", || world.in_state("delivered") == 200).await;
     let got = arrived(&receiver, 200).await;

@@ -51,9 +51,11 @@ impl Pulse {
     }
     fn send(&self, ids: std::ops::Range<usize>) {
         let now = jiff::Timestamp::now();
-        let event = |i| format!(
-            r#"{{"id":"p-{i}","type":"payment.failed","time":"{now}","customer_id":"c-{i}","device_id":"d-7","ip":"203.0.113.9","amount":1.00,"currency":"EUR","payment":{{"method":"card","card":"fp_{i}","status":"failed"}}}}"#
-        );
+        let event = |i| {
+            format!(
+                r#"{{"id":"p-{i}","type":"payment.failed","time":"{now}","customer_id":"c-{i}","device_id":"d-7","ip":"203.0.113.9","amount":1.00,"currency":"EUR","payment":{{"method":"card","card":"fp_{i}","status":"failed"}}}}"#
+            )
+        };
         let body = format!("[{}]", ids.map(event).collect::<Vec<_>>().join(","));
         let answer = http(self.gateway, "POST", "/api/v1/events:batch", &self.key, &body).unwrap();
         assert_eq!(answer.0, 200, "{}", answer.1);

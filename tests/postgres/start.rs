@@ -39,7 +39,11 @@ fn what_is_wrong_is_named_and_has_its_code() {
         (format!("postgresql://postgres@127.0.0.1:{port}/{name}?sslmode=require"), 78, "TLS"),
         (String::new(), 78, "store.url must be set"),
         (format!("postgresql://postgres@127.0.0.1:{}/{name}", old.port), 78, "is PostgreSQL 14.9; 15 or a later one"),
-        (format!("postgresql://postgres:geheim@127.0.0.1:{closed}/{name}"), 69, "no PostgreSQL that takes writes answers"),
+        (
+            format!("postgresql://postgres:geheim@127.0.0.1:{closed}/{name}"),
+            69,
+            "no PostgreSQL that takes writes answers",
+        ),
     ];
     for (url, code, says) in &cases {
         let begun = Instant::now();
