@@ -54,10 +54,13 @@ impl MoveArgs {
         }
         let folder = |config: &Config| std::path::absolute(&config.data.dir).unwrap_or(config.data.dir.clone());
         if folder(&from) != folder(&to) {
-            return Err(wrong("data.dir must be the same in both: log, checkpoints and models stay there"));
+            return Err(wrong("data.dir must be the same in both: the log stays there"));
         }
         if from.log.kind != to.log.kind || (from.log.kind == LogKind::Kafka && from.log.brokers != to.log.brokers) {
             return Err(wrong("log.kind must be the same in both: the log is not moved"));
+        }
+        if from.objects != to.objects {
+            return Err(wrong("objects must be the same in both: checkpoints and models are not moved"));
         }
         // the new store first: what is wrong with it is told before anything happens
         let store = Store::at(&target).map_err(|error| match error {

@@ -3,6 +3,7 @@
 use crate::place::{CONNECTIONS, Place, script, server, target};
 use crate::proxy::{Mode, Proxy};
 use crate::records::*;
+use pulse::deliver::DeliverConfig;
 use pulse::log::MemoryLog;
 use pulse::persist::{Options, Persist, PersistError, Worker};
 use pulse::store::{Error, Settings, Store, Target, Url};
@@ -235,8 +236,9 @@ fn days_are_made_ahead_and_dropped_whole() {
 async fn two_deliveries_share_one_store() {
     use crate::world::{World, arrived, config_to, receiver};
     let (world, receiver) = (World::new(), receiver().await);
-    let one = world.start(config_to(&receiver.url()));
-    let other = world.start(config_to(&receiver.url()));
+    let config =
+        || DeliverConfig { rate_per_s: 1e3, burst: 1_000, total_rate_per_s: 1e3, ..config_to(&receiver.url()) };
+    let (one, other) = (world.start(config()), world.start(config()));
     (0..200).for_each(|n| world.alert(n));
     crate::world::until("all to be delivered", || world.in_state("delivered") == 200).await;
     let got = arrived(&receiver, 200).await;
