@@ -33,7 +33,8 @@ pub struct Share {
     pub partitions: u16,
 }
 impl Share {
-    fn own(self) -> impl Iterator<Item = u16> {
+    /// The partitions that are this worker's.
+    pub fn own(self) -> impl Iterator<Item = u16> {
         (0..self.partitions).filter(move |p| usize::from(*p) % self.peers == self.worker)
     }
 }

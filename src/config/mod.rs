@@ -10,7 +10,7 @@ pub mod sections;
 mod tests;
 
 pub use sections::{
-    DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind, RetentionConfig,
+    ClusterConfig, DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind, RetentionConfig,
     ShopConfig, SidecarConfig, SignalsConfig, TelemetryConfig, WorkersConfig,
 };
 
@@ -49,6 +49,8 @@ pub struct Config {
     pub sidecar: SidecarConfig,
     /// `[workers]`
     pub workers: WorkersConfig,
+    /// `[cluster]`
+    pub cluster: ClusterConfig,
     /// `[entities]`
     pub entities: EntitiesConfig,
     /// `[signals]`
