@@ -4,7 +4,7 @@
 //! same positions twice is fenced there. Deliberately absent: workers (`worker`).
 
 use super::parts::{self, Common};
-use super::{AppError, DAY_MS, Forgetter, Settings, STORE, forget, part};
+use super::{AppError, DAY_MS, Forgetter, STORE, Settings, forget, part};
 use crate::deliver::Deliver;
 use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;

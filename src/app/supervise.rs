@@ -11,7 +11,7 @@ pub const CHILD: &str = "PULSE_SUPERVISED";
 /// Pause before the first restart, doubled up to the longest while the process dies young.
 pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A process that lived so long did not die young.
-pub(crate) const GROWN_UP: Duration = Duration::from_secs(60);
+const GROWN_UP: Duration = Duration::from_secs(60);
 /// How often the child is looked at.
 const LOOK: Duration = Duration::from_millis(50);
 

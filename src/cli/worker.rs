@@ -76,7 +76,11 @@ impl WorkerArgs {
         config.check()?;
         let hosts = hosts::read(&self.hosts)?;
         if self.process >= hosts.len() {
-            return Err(Failure::usage(format!("--process {}: the hosts file has {} lines", self.process, hosts.len())));
+            return Err(Failure::usage(format!(
+                "--process {}: the hosts file has {} lines",
+                self.process,
+                hosts.len()
+            )));
         }
         let secret = if self.supervised { first_line()? } else { secret(&config)? };
         let settings = WorkerSettings {

@@ -94,7 +94,14 @@ fn listen(listener: &TcpListener, me: u16, secret: &Secret, tx: &SyncSender<Arri
     }
 }
 
-fn greet(mut stream: TcpStream, peer: SocketAddr, me: u16, secret: &Secret, tx: &SyncSender<Arrival>, dropped: &AtomicU64) {
+fn greet(
+    mut stream: TcpStream,
+    peer: SocketAddr,
+    me: u16,
+    secret: &Secret,
+    tx: &SyncSender<Arrival>,
+    dropped: &AtomicU64,
+) {
     match hello::accept(&mut stream, me, secret) {
         // nobody takes arrivals any more, or too many wait: who is dropped tries again
         Ok(hello) => drop(tx.try_send(Arrival { hello, stream })),

@@ -59,7 +59,8 @@ pub fn gather(door: &Door, ours: &Join, place: &Place) -> Result<Vec<Option<TcpS
     let mut links: Vec<Option<TcpStream>> = (0..ours.processes).map(|_| None).collect();
     let until = Instant::now() + PATIENCE;
     while links.iter().skip(1).any(Option::is_none) {
-        let missing = || (1..).zip(links.iter().skip(1)).filter(|(_, l)| l.is_none()).map(|(i, _)| i).collect::<Vec<_>>();
+        let missing =
+            || (1..).zip(links.iter().skip(1)).filter(|(_, l)| l.is_none()).map(|(i, _)| i).collect::<Vec<_>>();
         let waiting = || format!("processes {:?} did not join within {PATIENCE:?}", missing());
         let Arrival { hello, mut stream } = arrival(door, until, place, &waiting)?;
         let from = usize::from(hello.from);
@@ -72,7 +73,8 @@ pub fn gather(door: &Door, ours: &Join, place: &Place) -> Result<Vec<Option<TcpS
         };
         let _ = stream.set_read_timeout(Some(hello::TIME)).and(stream.set_write_timeout(Some(hello::TIME)));
         match wire::read(&mut stream) {
-            Ok(Message::Join(theirs)) if theirs.process == from => match (mismatch(ours, &theirs), links.get_mut(from)) {
+            Ok(Message::Join(theirs)) if theirs.process == from => match (mismatch(ours, &theirs), links.get_mut(from))
+            {
                 (None, Some(place)) => *place = Some(stream), // of one that joined before and ended the newer counts
                 (Some(why), _) => refuse(stream, why),
                 (None, None) => refuse(stream, format!("there is no process {from}")),

@@ -34,7 +34,8 @@ impl Secret {
     }
     /// From a file.
     pub fn from_file(path: &Path) -> Result<Secret, ClusterError> {
-        let wrong = |e: std::io::Error| ClusterError::Setting("cluster.secret_file", format!("{}: {e}", path.display()));
+        let wrong =
+            |e: std::io::Error| ClusterError::Setting("cluster.secret_file", format!("{}: {e}", path.display()));
         Secret::new(&std::fs::read_to_string(path).map_err(wrong)?)
     }
     /// One that nobody knows yet, as text.
@@ -66,7 +67,9 @@ mod tests {
     fn a_proof_holds_for_its_parts_and_secret_only() {
         let (a, b) = (Secret::new("0123456789abcdef\n").unwrap(), Secret::new("0123456789abcdeg").unwrap());
         let proof = a.prove(&[b"x", b"y"]);
-        assert!(a.verify(&[b"x", b"y"], &proof) && !b.verify(&[b"x", b"y"], &proof) && !a.verify(&[b"x", b"z"], &proof));
+        assert!(
+            a.verify(&[b"x", b"y"], &proof) && !b.verify(&[b"x", b"y"], &proof) && !a.verify(&[b"x", b"z"], &proof)
+        );
         assert!(Secret::new("   short   ").is_err());
         assert!(!format!("{a:?}").contains("0123"));
         assert_ne!(Secret::random().unwrap(), Secret::random().unwrap());

@@ -6,12 +6,14 @@
 
 use super::ClusterError;
 use super::secret::Secret;
-use crate::app::supervise::{GROWN_UP, PAUSE, again};
+use crate::app::supervise::{PAUSE, again};
 use std::ffi::OsString;
-use std::io::Write;
+use std::io::{BufRead, BufReader, Write};
 use std::net::TcpListener;
 use std::path::{Path, PathBuf};
-use std::process::{Child, Command, ExitStatus, Stdio};
+use std::process::{Child, ChildStdout, Command, ExitStatus, Stdio};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::{Duration, Instant};
 
 /// How often the children are looked at.
@@ -47,8 +49,8 @@ pub fn supervise(plan: &Plan, stop: impl Fn() -> bool) -> Result<i32, ClusterErr
 fn generations(plan: &Plan, hosts: &Path, stop: &impl Fn() -> bool) -> Result<i32, ClusterError> {
     let mut pause = PAUSE.0;
     loop {
-        let started = Instant::now();
-        let mut children = start(plan, hosts)?;
+        let at_work = Arc::<AtomicBool>::default();
+        let mut children = start(plan, hosts, &at_work)?;
         let ends = wait(&mut children, stop).map_err(failed)?;
         if stop() {
             return Ok(ends.iter().find_map(|end| end.code().filter(|code| *code != 0)).unwrap_or(0));
@@ -57,7 +59,8 @@ fn generations(plan: &Plan, hosts: &Path, stop: &impl Fn() -> bool) -> Result<i3
         if let Some(end) = ends.iter().find(|end| !again(**end)) {
             return Ok(end.code().unwrap_or(70));
         }
-        pause = if started.elapsed() >= GROWN_UP { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
+        // what comes to work and dies later is started again at once; what does not come so far is given more and more time
+        pause = if at_work.load(Ordering::Acquire) { PAUSE.0 } else { (pause * 2).min(PAUSE.1) };
         let why = ends.iter().map(ToString::to_string).collect::<Vec<_>>().join(", ");
         eprintln!("pulse: the generation ended ({why}); starting the next in {pause:?}");
         let since = Instant::now();
@@ -82,7 +85,7 @@ impl Drop for Children {
 }
 
 /// Starts the processes of a generation, on ports that are free now.
-fn start(plan: &Plan, hosts: &Path) -> Result<Children, ClusterError> {
+fn start(plan: &Plan, hosts: &Path, at_work: &Arc<AtomicBool>) -> Result<Children, ClusterError> {
     let listeners: Result<Vec<_>, _> = (0..plan.processes).map(|_| TcpListener::bind("127.0.0.1:0")).collect();
     let addresses: Result<Vec<_>, _> = listeners.map_err(failed)?.iter().map(TcpListener::local_addr).collect();
     let lines: Vec<String> = addresses.map_err(failed)?.iter().map(ToString::to_string).collect();
@@ -91,7 +94,11 @@ fn start(plan: &Plan, hosts: &Path) -> Result<Children, ClusterError> {
     for process in 0..plan.processes {
         let mut command = Command::new(std::env::current_exe().map_err(failed)?);
         command.args(["worker", "--supervised", "--process", &process.to_string(), "--hosts"]).arg(hosts);
-        let mut child = command.args(&plan.arguments).stdin(Stdio::piped()).spawn().map_err(failed)?;
+        command.args(&plan.arguments).stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut child = command.spawn().map_err(failed)?;
+        if let Some(said) = child.stdout.take() {
+            pass_on(said, at_work.clone());
+        }
         let told = child.stdin.as_mut().map(|input| writeln!(input, "{secret}"));
         children.0.push(child);
         told.unwrap_or(Ok(())).map_err(failed)?;
@@ -99,9 +106,20 @@ fn start(plan: &Plan, hosts: &Path) -> Result<Children, ClusterError> {
     Ok(children)
 }
 
+/// Prints what a child says: it says something when it is at work.
+fn pass_on(said: ChildStdout, at_work: Arc<AtomicBool>) {
+    std::thread::spawn(move || {
+        for line in BufReader::new(said).lines().map_while(Result::ok) {
+            at_work.store(true, Ordering::Release);
+            println!("{line}");
+        }
+    });
+}
+
 /// Waits until the generation has ended; the ends in the order in which they came, those of killed ones last.
 fn wait(children: &mut Children, stop: &impl Fn() -> bool) -> std::io::Result<Vec<ExitStatus>> {
-    let (mut ends, mut since, mut stopping): (Vec<ExitStatus>, _, Option<Instant>) = (Vec::new(), None::<Instant>, None);
+    let (mut ends, mut since, mut stopping): (Vec<ExitStatus>, _, Option<Instant>) =
+        (Vec::new(), None::<Instant>, None);
     while !children.0.is_empty() {
         let mut alive = Vec::new();
         for mut child in std::mem::take(&mut children.0) {

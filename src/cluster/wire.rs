@@ -83,7 +83,12 @@ mod tests {
     fn messages_survive_the_wire_and_lengths_are_bounded() {
         let report = Report { epoch: 3, times: [(1, Default::default())].into(), object: Some(("x".into(), 7)) };
         let start = Chosen { checkpoint: Some("c".into()), known: 9 };
-        for message in [Message::Beat, Message::Acknowledged(1, u64::MAX), Message::Object(report), Message::Welcome { generation: 1, start }] {
+        for message in [
+            Message::Beat,
+            Message::Acknowledged(1, u64::MAX),
+            Message::Object(report),
+            Message::Welcome { generation: 1, start },
+        ] {
             let mut bytes = Vec::new();
             write(&mut bytes, &message).unwrap();
             assert_eq!(read(&mut &bytes[..]).unwrap(), message);

@@ -10,8 +10,8 @@ pub mod sections;
 mod tests;
 
 pub use sections::{
-    ClusterConfig, DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind, RetentionConfig,
-    ShopConfig, SidecarConfig, SignalsConfig, TelemetryConfig, WorkersConfig,
+    ClusterConfig, DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind,
+    RetentionConfig, ShopConfig, SidecarConfig, SignalsConfig, TelemetryConfig, WorkersConfig,
 };
 
 use crate::deliver::config::DeliverConfig;

@@ -227,16 +227,15 @@ impl Engine {
         if processes > 1 {
             log.follow_only(&own);
         }
-        let hook: Box<dyn Hook> = match forward {
+        log.install(match forward {
             Some(forward) => Box::new(Elsewhere { forward, ends: own.iter().map(|p| (*p, 0)).collect() }),
             None => {
                 let shape = (restored.position.entry.epoch, peers + 1, partitions);
                 let cutting = Cutting { checkpoint_every_ms: options.checkpoint_every_ms };
-                let (clock, last) = (Box::new(now_ms), resume.last);
-                Box::new(Sequencer::new(pace.clone(), clock, last, log.generation(), shape, cutting))
+                let clock = Box::new(now_ms);
+                Box::new(Sequencer::new(pace.clone(), clock, resume.last, log.generation(), shape, cutting))
             }
-        };
-        log.install(hook);
+        });
         let (tx, rx) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
         let told = Arc::<Checkpoints>::default();
@@ -252,10 +251,9 @@ impl Engine {
             unwhole: 0,
             told: told.clone(),
         };
-        let checkpointer = std::thread::Builder::new()
-            .name("checkpointer".into())
-            .spawn(move || checkpointer.run(&rx))
-            .map_err(|e| EngineError::Workers(e.to_string()))?;
+        let thread = std::thread::Builder::new().name("checkpointer".into());
+        let checkpointer = thread.spawn(move || checkpointer.run(&rx));
+        let checkpointer = checkpointer.map_err(|e| EngineError::Workers(e.to_string()))?;
         let mut state = restored.state;
         state.keep(|group| workers.contains(&(owner_of(group as u64, peers) as usize)));
         let job = Job {
@@ -278,8 +276,7 @@ impl Engine {
         log.subscribe(&[Topic::Epochs], Box::new(move || bell.ring()));
         let guards = run_in(Arc::new(job), options.workers, (process, sockets)).map_err(EngineError::Workers)?;
         let ticker = tick(log.clone(), stopping.clone());
-        let position = restored.position;
-        let alarm = StopOnDrop(alarm);
+        let (position, alarm) = (restored.position, StopOnDrop(alarm));
         let checkpoints = options.checkpoint_every_ms > 0;
         Ok(Engine { alarm, log, pace, tally, told, position, stopping, guards, checkpointer, checkpoints, ticker })
     }

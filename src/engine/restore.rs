@@ -28,7 +28,9 @@ pub enum RestoreError {
     )]
     Schema((u32, u32), (u32, u32)),
     /// What the first process of a cluster has read cannot be read here.
-    #[error("the first process starts from checkpoint {0}, which cannot be used here ({1}): all processes need the same object store")]
+    #[error(
+        "the first process starts from checkpoint {0}, which cannot be used here ({1}): all processes need the same object store"
+    )]
     Chosen(String, String),
     /// Nothing to start from.
     #[error("no checkpoint can be used ({0}) and the log no longer begins at its beginning: {1} records are trimmed")]

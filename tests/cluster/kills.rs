@@ -16,10 +16,10 @@ fn kill_9_of_any_process_ends_the_generation_and_the_next_writes_the_same() {
     world.cluster(2, 2);
     world.ready(2);
     for turn in 1..=KILLS {
-        for _ in 0..2 + random.below(8) {
-            world.send(&events.next(40));
+        for _ in 0..5 + random.below(60) {
+            world.send(&events.next(8));
+            std::thread::sleep(Duration::from_millis(random.below(20)));
         }
-        std::thread::sleep(Duration::from_millis(random.below(600)));
         let before = world.pids();
         let victims: Vec<u32> = match random.below(4) {
             0 => before.clone(),

@@ -40,8 +40,7 @@ fn strangers_at_the_ports_are_dropped_and_change_nothing() {
         world.send(&events.next(100));
     }
     // five hundred at once
-    let crowd: Vec<TcpStream> =
-        (0..500).filter_map(|i| TcpStream::connect(world.hosts[i % 2]).ok()).collect();
+    let crowd: Vec<TcpStream> = (0..500).filter_map(|i| TcpStream::connect(world.hosts[i % 2]).ok()).collect();
     world.send(&events.next(100));
     world.taken_up();
     drop(crowd);

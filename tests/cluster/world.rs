@@ -161,9 +161,8 @@ impl World {
     pub fn taken_up(&self) {
         until("everything to be taken up", || {
             let (log, entry) = (self.log(), self.newest());
-            (0..self.kafka.partitions).all(|p| {
-                entry.ends.get(usize::from(p)).is_some_and(|end| *end >= log.end(partition(Topic::Raw, p)))
-            })
+            (0..self.kafka.partitions)
+                .all(|p| entry.ends.get(usize::from(p)).is_some_and(|end| *end >= log.end(partition(Topic::Raw, p))))
         });
     }
     /// The topics hold what one worker makes of their log; how many scored events, all that were sent.
