@@ -30,7 +30,8 @@ pub struct Link {
 }
 
 impl Link {
-    /// Starts its two threads. After [`Link::end`] of any link with the same `ended` nothing is lost any more.
+    /// Starts its two threads. After [`Link::end`] of any link with the same `ended`, or the first loss of one,
+    /// nothing is lost any more.
     pub fn start(
         stream: TcpStream,
         peer: usize,
@@ -81,7 +82,7 @@ impl Link {
         self.ended.store(true, Release);
     }
     fn lose(&self, why: &str) {
-        if !self.ended.load(Acquire) {
+        if !self.ended.swap(true, AcqRel) {
             (self.lost)(format!("process {} is gone: {why}", self.peer));
         }
     }
