@@ -26,3 +26,4 @@ pub mod sidecar;
 pub mod simulate;
 pub mod store;
 pub mod telemetry;
+mod wal;

@@ -15,5 +15,7 @@ mod live;
 mod poison;
 #[path = "crash/rounds.rs"]
 mod rounds;
+#[path = "crash/s3.rs"]
+mod s3;
 #[path = "crash/stops.rs"]
 mod stops;

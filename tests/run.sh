@@ -27,11 +27,11 @@ if [ ! -x "$tools/promtool" ] && ! command -v promtool >/dev/null; then
     rm -r "$unpacked"
 fi
 
-# another implementation reads the latencies back
-if ! "$tools/venv/bin/python" -c "import hdrh" 2>/dev/null; then
+# another implementation reads the latencies back; a server that speaks S3
+if ! "$tools/venv/bin/python" -c "import hdrh, moto.server" 2>/dev/null; then
     python3 -c "import ensurepip, venv" 2>/dev/null || install python3-venv
     python3 -m venv "$tools/venv"
-    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8 'moto[server]==5.2.5'
 fi
 
 # a real Apache Kafka; the tests start and stop it themselves

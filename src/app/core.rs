@@ -4,7 +4,6 @@
 
 use super::parts::{self, Common};
 use super::{AppError, Settings, configure, fatal, part};
-use crate::engine::objects::Objects;
 use crate::engine::poison;
 use crate::engine::registry::Registry;
 use crate::engine::{Engine, Options};
@@ -44,9 +43,10 @@ impl Core {
         let log =
             crate::log::Options { synced: Arc::new(move |took| syncs.observe_sync(took)), ..settings.log.clone() };
         let log = which::open(&settings.data, settings.partitions, &log, settings.brokers.as_ref())?;
-        let store = Arc::new(Store::open(&settings.data.join(STORE))?);
-        Store::copy_beside(&store).map_err(|e| part("store")(&e))?;
-        let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        let mut store = Store::open(&settings.data.join(STORE))?;
+        store.copy_beside().map_err(|e| part("store")(&e))?;
+        let store = Arc::new(store);
+        let objects = settings.objects.open(&settings.data)?;
         poison::watch(&settings.data);
         poison::judge(&*log, &objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(objects.clone());

@@ -18,7 +18,7 @@ use self::core::{Core, STORE};
 use self::parts::Common;
 use crate::access::Access;
 use crate::deliver::{Deliver, DeliverConfig};
-use crate::engine::objects::Objects;
+use crate::engine::objects::{ObjectError, Objects, ObjectsConfig};
 use crate::engine::registry::Registry;
 use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
@@ -72,6 +72,8 @@ pub struct Settings {
     pub log: crate::log::Options,
     /// Brokers that keep the log, in place of a file.
     pub brokers: Option<Brokers>,
+    /// Where checkpoints and models are.
+    pub objects: ObjectsConfig,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
     /// Destinations.
@@ -96,6 +98,7 @@ impl Settings {
             detect: DetectConfig::default(),
             log: crate::log::Options::default(),
             brokers: None,
+            objects: ObjectsConfig::default(),
             gateway: GatewayConfig::default(),
             webhooks: DeliverConfig::default(),
             kpi: KpiTargets::default(),
@@ -130,6 +133,9 @@ pub enum AppError {
     /// The other processes.
     #[error("cluster: {0}")]
     Cluster(#[from] crate::cluster::ClusterError),
+    /// Checkpoints and models.
+    #[error(transparent)]
+    Objects(#[from] ObjectError),
     /// A part that would not start.
     #[error("{0}: {1}")]
     Part(&'static str, String),
@@ -223,7 +229,7 @@ impl App {
         let forgetter = Forgetter {
             log: self.log.clone(),
             store: self.store.clone(),
-            objects: Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?,
+            objects: settings.objects.open(&settings.data)?,
             persist: self.persist.clone(),
             log_ms: i64::from(settings.log_days) * DAY_MS,
             store_ms: i64::from(settings.store_days) * DAY_MS,

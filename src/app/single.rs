@@ -6,7 +6,6 @@
 use super::parts::{self, Common};
 use super::{AppError, DAY_MS, Forgetter, STORE, Settings, forget, part};
 use crate::deliver::Deliver;
-use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use crate::http::listen;
 use crate::log::which;
@@ -56,7 +55,7 @@ impl Running {
         let (listener, address) = parts::bind(address).await?;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mut running = Running { address, of, persist: None, deliver: None, shutdown, tasks };
-        let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        let objects = settings.objects.open(&settings.data)?;
         let (of, stop) = (&running.of, running.shutdown.clone());
         let router = match which {
             Single::Gateway => {

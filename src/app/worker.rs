@@ -11,7 +11,7 @@ use crate::cluster::link::{Link, OnLost};
 use crate::cluster::secret::Secret;
 use crate::cluster::wire::{Join, Message};
 use crate::engine::checkpointer::{Duty, Report};
-use crate::engine::objects::Objects;
+use crate::engine::objects::{Objects, ObjectsConfig};
 use crate::engine::registry::Registry;
 use crate::engine::{Engine, News, Options, Prepared, Team, poison};
 use crate::log::which::{self, Brokers};
@@ -40,8 +40,10 @@ pub struct WorkerSettings {
     pub heartbeat: Duration,
     /// Addresses outside private networks are listened on.
     pub public: bool,
-    /// Data folder: objects, and the file of crashes.
+    /// Data folder: objects, unless they are elsewhere, and the file of crashes.
     pub data: PathBuf,
+    /// Where checkpoints and models are.
+    pub objects: ObjectsConfig,
     /// The log.
     pub brokers: Option<Brokers>,
     /// Bounds of the log.
@@ -119,7 +121,7 @@ impl Worker {
         ));
         let same = same.map_err(|e| part("configuration")(&e))?;
         let ours = gather::shape(settings.process, settings.hosts.len(), settings.threads, &same);
-        let objects = Objects::folder(&settings.data.join("objects")).map_err(|e| part("objects")(&e))?;
+        let objects = settings.objects.open(&settings.data)?;
         poison::watch(&settings.data);
         let links = Links { heartbeat: settings.heartbeat, ended: Arc::default(), lost: Arc::new(lost) };
         let start = Start { settings, door, place, ours, objects, links, stop };

@@ -175,6 +175,10 @@ fn begin(registry: &Registry, config: &DetectConfig, model: Option<&str>) -> Res
     Ok(Position { active, ..Position::default() })
 }
 
+fn folder(objects: &Path) -> Result<Objects, BacktestError> {
+    Objects::folder(objects).map_err(|e| BacktestError::Engine(e.to_string()))
+}
+
 impl Backtest {
     /// Runs it. `progress` is told how many events were read, now and then.
     pub fn run(&self, objects: &Path, progress: &mut dyn FnMut(u64)) -> Result<Summary, BacktestError> {
@@ -190,7 +194,7 @@ impl Backtest {
     ) -> Result<Summary, BacktestError> {
         let log = self.log.as_deref().map(|dir| which::open_reader(dir, None)).transpose();
         let log = log.map_err(|e| BacktestError::Engine(e.to_string()))?;
-        self.evaluate_over(log, objects, evaluation, progress)
+        self.evaluate_over(log, folder(objects)?, evaluation, progress)
     }
 
     /// [`Backtest::run`] over an opened log.
@@ -200,19 +204,18 @@ impl Backtest {
         objects: &Path,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Summary, BacktestError> {
-        self.evaluate_over(log, objects, None, progress)
+        self.evaluate_over(log, folder(objects)?, None, progress)
     }
 
     /// [`Backtest::evaluate`] over an opened log.
     pub fn evaluate_over(
         &self,
         log: Option<Arc<dyn EventLog>>,
-        objects: &Path,
+        objects: Objects,
         evaluation: Option<&Evaluation>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<Summary, BacktestError> {
         let engine = |e: String| BacktestError::Engine(e);
-        let objects = Objects::folder(objects).map_err(|e| engine(e.to_string()))?;
         let registry = Registry::new(objects);
         let files = Arc::new(Mutex::new(Files::new(self)));
         let sink: Sink = {

@@ -143,10 +143,10 @@ impl BacktestArgs {
         let evaluation = evaluation.as_ref();
         let brokers = config.brokers().filter(|_| self.log.is_some());
         let mut tell = |events| bar.set_position(events);
-        let summary = match brokers {
-            Some(brokers) => {
-                let log = which::open_reader(&objects, Some(&brokers)).map_err(Failure::unavailable)?;
-                backtest.evaluate_over(Some(log), &objects, evaluation, &mut tell)?
+        let summary = match &self.log {
+            Some(dir) => {
+                let log = which::open_reader(dir, brokers.as_ref()).map_err(Failure::unavailable)?;
+                backtest.evaluate_over(Some(log), config.objects.open(dir)?, evaluation, &mut tell)?
             }
             None => backtest.evaluate(&objects, evaluation, &mut tell)?,
         };

@@ -1,7 +1,6 @@
 //! `pulse explain`: why an event has its score, and the proof.
 
 use super::{Code, Failure, Folder, output};
-use crate::engine::objects::Objects;
 use crate::engine::registry::Registry;
 use crate::explain::{Difference, ExplainError, compare, promoted, replayed, verify};
 use crate::store::query::events::{EventRow, by_id};
@@ -47,19 +46,18 @@ impl ExplainArgs {
     /// Runs it.
     pub fn run(&self, json: bool) -> Result<(), Failure> {
         let row = self.find()?;
-        let registry = || Objects::folder(&self.folder.load()?.data.dir.join("objects")).map_err(Failure::unavailable);
         let verified = match self.verify {
             true => {
                 // without a log (moved away, say) the bundle's version alone has to do
                 let named =
                     self.folder.log().ok().map(|log| promoted(&*log)).transpose().map_err(Failure::unavailable)?;
-                Some(verify(&row.json, &Registry::new(registry()?), &named.unwrap_or_default())?)
+                Some(verify(&row.json, &Registry::new(self.folder.objects()?), &named.unwrap_or_default())?)
             }
             false => None,
         };
         let repeated = match self.from_log {
             true => {
-                let again = replayed(self.folder.log()?, Registry::new(registry()?), row.cause, 1)?;
+                let again = replayed(self.folder.log()?, Registry::new(self.folder.objects()?), row.cause, 1)?;
                 let again = again.ok_or_else(|| Failure::data("the recorded log does not hold this event"))?;
                 Some(compare(&row.json, &again).into_iter().collect::<Vec<_>>())
             }

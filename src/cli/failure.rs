@@ -1,6 +1,7 @@
 //! Why a command failed, and with which exit code.
 
 use crate::config::ConfigError;
+use crate::engine::objects::ObjectError;
 use std::process::ExitCode;
 
 /// Exit codes (those of `sysexits.h`).
@@ -67,5 +68,11 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
         Failure::new(Code::Config, format!("configuration: {error}"))
+    }
+}
+impl From<ObjectError> for Failure {
+    fn from(error: ObjectError) -> Failure {
+        let code = if matches!(error, ObjectError::Setting(_)) { Code::Config } else { Code::Unavailable };
+        Failure::new(code, error)
     }
 }

@@ -2,6 +2,7 @@
 
 use super::{Code, Failure};
 use crate::config::Config;
+use crate::engine::objects::Objects;
 use crate::log::{OpenError, which};
 use crate::store::Store;
 use pulse_dataflows::ports::EventLog;
@@ -54,6 +55,11 @@ impl Folder {
         }
         let store = Store::open(&path).map_err(|e| Failure::unavailable(format!("{}: {e}", path.display())))?;
         Ok(Arc::new(store))
+    }
+    /// Checkpoints and models.
+    pub fn objects(&self) -> Result<Objects, Failure> {
+        let config = self.load()?;
+        Ok(config.objects.open(&config.data.dir)?)
     }
     /// The log, to read beside its owner.
     pub fn log(&self) -> Result<Arc<dyn EventLog>, Failure> {

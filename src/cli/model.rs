@@ -5,9 +5,8 @@ use super::backtest::counter;
 use super::{Failure, Folder, output, process};
 use crate::app::bootstrap::bootstrap;
 use crate::app::{active, learn};
-use crate::engine::objects::Objects;
 use crate::engine::registry::{Registry, SHIPPED_VERSION};
-use std::path::{Path, PathBuf};
+use std::path::PathBuf;
 use std::sync::Arc;
 
 /// Models: list, show, train, promote.
@@ -68,21 +67,20 @@ pub enum ModelCommand {
     },
 }
 
-fn registry(data: &Path) -> Result<Arc<Registry>, Failure> {
-    Ok(Registry::new(Objects::folder(&data.join("objects")).map_err(Failure::unavailable)?))
+fn registry(folder: &Folder) -> Result<Arc<Registry>, Failure> {
+    Ok(Registry::new(folder.objects()?))
 }
 
 impl ModelArgs {
     /// Runs it.
     pub fn run(&self, json: bool) -> Result<(), Failure> {
-        let data = || Ok::<_, Failure>(self.folder.load()?.data.dir);
         match &self.command {
-            ModelCommand::List => list(&self.folder, &data()?, json),
+            ModelCommand::List => list(&self.folder, json),
             ModelCommand::Show { version } => {
-                let card = registry(&data()?)?.card(version).map_err(Failure::data)?;
+                let card = registry(&self.folder)?.card(version).map_err(Failure::data)?;
                 output::print(json, &card, || serde_json::to_string_pretty(&card).unwrap_or_default())
             }
-            ModelCommand::Train { seed } => train(&self.folder, &data()?, *seed, json),
+            ModelCommand::Train { seed } => train(&self.folder, *seed, json),
             ModelCommand::Bootstrap { seed, shops, events, real, out } => {
                 let bar = counter("shops");
                 let bytes = bootstrap(*seed, *shops, *events, real, &mut || bar.inc(1)).map_err(Failure::internal)?;
@@ -94,10 +92,10 @@ impl ModelArgs {
     }
 }
 
-fn list(folder: &Folder, data: &Path, json: bool) -> Result<(), Failure> {
+fn list(folder: &Folder, json: bool) -> Result<(), Failure> {
     let config = folder.load()?;
-    let versions = registry(data)?.versions().map_err(Failure::unavailable)?;
-    let in_force = match data.join(LOG_FILE).exists() || config.brokers().is_some() {
+    let versions = registry(folder)?.versions().map_err(Failure::unavailable)?;
+    let in_force = match config.data.dir.join(LOG_FILE).exists() || config.brokers().is_some() {
         true => active(&*folder.log()?)?.model.map(|(version, _)| version),
         false => None,
     };
@@ -109,8 +107,8 @@ fn list(folder: &Folder, data: &Path, json: bool) -> Result<(), Failure> {
     })
 }
 
-fn train(folder: &Folder, data: &Path, seed: u64, json: bool) -> Result<(), Failure> {
-    let (log, registry) = (folder.log()?, registry(data)?);
+fn train(folder: &Folder, seed: u64, json: bool) -> Result<(), Failure> {
+    let (log, registry) = (folder.log()?, registry(folder)?);
     let version = registry.next_version().map_err(Failure::unavailable)?;
     let budget = f64::from(active(&*log)?.config.budget.alerts_per_day);
     let gathered = learn::gather(&*log).map_err(Failure::internal)?;

@@ -5,6 +5,7 @@ use crate::app::supervise::{CHILD, supervise};
 use crate::app::{App, AppError, Settings};
 use crate::config::Config;
 use crate::engine::EngineError;
+use crate::engine::objects::ObjectError;
 use crate::engine::restore::RestoreError;
 use crate::log::OpenError;
 use crate::log::which::Brokers;
@@ -68,6 +69,8 @@ impl From<AppError> for Failure {
         let code = match &e {
             AppError::Public(_) => Code::Usage,
             AppError::Config(_) | AppError::Log(OpenError::Setting { .. }) => Code::Config,
+            AppError::Objects(ObjectError::Setting(_)) => Code::Config,
+            AppError::Objects(_) => Code::Unavailable,
             AppError::Folder(..) | AppError::Log(_) | AppError::Store(_) | AppError::Address(..) => Code::Unavailable,
             AppError::Engine(EngineError::Gap(_)) => Code::Unavailable,
             // trying again would find the same
@@ -93,6 +96,7 @@ impl RunArgs {
             detect: config.detect(),
             log: config.log.options(),
             brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),
+            objects: config.objects.clone(),
             gateway: config.gateway.limits.clone(),
             webhooks: config.webhooks.clone(),
             kpi: config.kpi.clone(),

@@ -91,6 +91,7 @@ impl WorkerArgs {
             heartbeat: Duration::from_millis(config.cluster.heartbeat_ms),
             public: config.cluster.public,
             data: config.data.dir.clone(),
+            objects: config.objects.clone(),
             brokers: config.brokers().map(|b| crate::log::which::Brokers { accept_gap: self.accept_gap, ..b }),
             log: config.log.options(),
             detect: config.detect(),

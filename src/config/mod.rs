@@ -1,10 +1,11 @@
 //! Configuration: defaults, then a TOML file, then the environment (`PULSE__SECTION__KEY`). An unknown key is an error.
 //!
 //! [`sections`] are the parts that have no owner elsewhere; the others are the structs of the parts that use them. [`keys`]
-//! finds unknown keys. Every key, with its default and meaning, stands in `config/default.toml`, held to it by a test.
+//! finds unknown keys, [`properties`] are those of libraries. Every key, with its default and meaning, stands in `config/default.toml`, held to it by a test.
 //! Deliberately absent: settings made at run time (destinations, snoozes, keys); those live in the store.
 
 mod keys;
+pub mod properties;
 pub mod sections;
 #[cfg(test)]
 mod tests;
@@ -15,6 +16,7 @@ pub use sections::{
 };
 
 use crate::deliver::config::DeliverConfig;
+use crate::engine::objects::ObjectsConfig;
 use crate::log::which::Brokers;
 use crate::sidecar::KpiTargets;
 use figment::Figment;
@@ -43,6 +45,8 @@ pub struct Config {
     pub data: DataConfig,
     /// `[log]`
     pub log: LogConfig,
+    /// `[objects]`
+    pub objects: ObjectsConfig,
     /// `[gateway]`
     pub gateway: GatewaySection,
     /// `[sidecar]`

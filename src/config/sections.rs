@@ -248,6 +248,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     log.kafka.check()?;
     let named = log.kind != LogKind::Kafka || !log.brokers.trim().is_empty();
     range(named, "log.brokers must name a broker, as in \"kafka-1:9092,kafka-2:9092\", when log.kind is \"kafka\"")?;
+    config.objects.check()?;
     range(log.queue_bytes >= 1 << 20, "log.queue_bytes must be at least 1048576, a large event batch")?;
     range((1..=MAX_WORKERS).contains(&workers.threads), "workers.threads must be 1 to 256")?;
     let pause = workers.checkpoint_every_ms;

@@ -1,13 +1,12 @@
 //! The store: SQLite, one writer connection behind a lock, a few read-only connections beside it.
 //!
 //! [`migrate`] brings the schema up to date, [`dialect`] keeps the SQL fit for PostgreSQL, [`rows`] is what readers of the log
-//! write, [`positions`] how far they have read, [`query`] what people ask, [`retention`] what is forgotten; `copy` keeps the write-ahead file short.
+//! write, [`positions`] how far they have read, [`query`] what people ask, [`retention`] what is forgotten.
 //! Everything but keys, users, acknowledgements and destinations can be made again from the log: hence `synchronous=NORMAL`;
 //! rows and positions move in one transaction, so a loss of power takes both back together.
 //!
 //! Deliberately absent: who reads the log (that is `persist` and `deliver`), HTTP.
 
-mod copy;
 pub mod dialect;
 pub mod migrate;
 pub mod positions;
@@ -17,6 +16,7 @@ pub mod rows;
 
 pub use migrate::OpenError;
 
+use crate::wal::Copier;
 use rusqlite::{Connection, OpenFlags};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, MutexGuard, PoisonError};
@@ -35,6 +35,7 @@ const STATEMENTS: usize = 64;
 pub struct Store {
     path: PathBuf,
     writer: Mutex<Connection>,
+    copier: Option<Copier>,
     readers: Mutex<Vec<Connection>>,
 }
 
@@ -62,7 +63,16 @@ impl Store {
              PRAGMA journal_size_limit=67108864;",
         )?;
         migrate::run(&mut writer, now_ms())?;
-        Ok(Store { path: path.into(), writer: Mutex::new(writer), readers: Mutex::default() })
+        Ok(Store { path: path.into(), writer: Mutex::new(writer), copier: None, readers: Mutex::default() })
+    }
+
+    /// From now on no commit copies the write-ahead file back; for who writes much and long.
+    pub fn copy_beside(&mut self) -> Result<()> {
+        self.copier = Some(Copier::start(&self.path, &mut lock(&self.writer), "store-copy")?);
+        Ok(())
+    }
+    fn committed(&self, writer: &Connection) -> Result<()> {
+        self.copier.as_ref().map_or(Ok(()), |copier| copier.committed(writer))
     }
 
     /// Runs `f` in one write transaction.
@@ -71,6 +81,7 @@ impl Store {
         let tx = db.transaction_with_behavior(rusqlite::TransactionBehavior::Immediate)?;
         let result = f(&tx)?;
         tx.commit()?;
+        self.committed(&db)?;
         Ok(result)
     }
 

@@ -64,6 +64,12 @@ impl Live {
         let (gateway, sidecar) = ports();
         Live { dir: dir.into(), gateway, sidecar, parent: None }
     }
+    /// More lines of configuration.
+    pub fn configure(&self, more: &str) {
+        let path = self.dir.join("pulse.toml");
+        let text = std::fs::read_to_string(&path).unwrap();
+        std::fs::write(path, text + more).unwrap();
+    }
     /// The same addresses without the process: for a client of its own.
     pub fn at(mut self, other: &Live) -> Live {
         (self.gateway, self.sidecar) = (other.gateway.clone(), other.sidecar.clone());

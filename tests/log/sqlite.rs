@@ -239,16 +239,16 @@ fn readers_that_wait_do_not_keep_the_wal_from_being_copied() {
     let log = SqliteLog::open(&path, 1, Options { tail_bytes: 0, ..options() }).unwrap();
     let beside = SqliteLog::open_reader(&path).unwrap();
     let (mut mine, mut others, mut next) = (log.reader(), beside.reader(), 0);
-    for i in 0..100u8 {
+    for i in 0..200u8 {
         log.append_wait(input(RAW0, &[vec![i; 1 << 20]])).unwrap();
         next = mine.each(RAW0, next, u64::MAX, &mut |_, _, value| assert_eq!(value.len(), 1 << 20)).unwrap();
         assert_eq!(next, u64::from(i) + 1);
         others.each(RAW0, u64::from(i), u64::MAX, &mut |_, _, _| {}).unwrap();
     }
     let wal = std::fs::metadata(dir.path().join("log.db-wal")).unwrap().len();
-    assert!(wal < 48 << 20, "the WAL has {wal} bytes after 100 MiB");
-    log.trim(RAW0, 100).unwrap();
+    assert!(wal < 132 << 20, "the WAL has {wal} bytes after 200 MiB");
+    log.trim(RAW0, 200).unwrap();
     (0..50u8).for_each(|i| drop(log.append_wait(input(RAW0, &[vec![i; 1 << 20]]))));
     let file = std::fs::metadata(&path).unwrap().len();
-    assert!(file < 128 << 20, "trimmed pages are used again: {file} bytes");
+    assert!(file < 220 << 20, "trimmed pages are used again: {file} bytes");
 }

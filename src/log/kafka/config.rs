@@ -3,7 +3,8 @@
 //!
 //! Deliberately absent: connecting.
 
-use serde::{Deserialize, Deserializer, Serialize, Serializer};
+use crate::config::properties;
+use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 
 /// Settings that the log's promises rest on: nobody may set them otherwise.
@@ -23,11 +24,6 @@ const OURS: [&str; 14] = [
     "request.required.acks",
     "transactional.id",
 ];
-/// What the names of settings contain whose values are secrets.
-const SECRET: [&str; 6] = ["password", "secret", "key.pem", "token", "jaas", "private"];
-/// What stands in place of a secret.
-const HIDDEN: &str = "(hidden)";
-
 /// `[log.kafka]`
 #[derive(Clone, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -44,7 +40,7 @@ pub struct KafkaConfig {
     /// Time that the first contact gets before the start is given up, ms.
     pub connect_timeout_ms: u64,
     /// Properties of librdkafka, as they are: TLS, SASL, compression, sizes.
-    #[serde(deserialize_with = "flat", serialize_with = "hidden")]
+    #[serde(with = "properties")]
     pub options: BTreeMap<String, String>,
 }
 impl Default for KafkaConfig {
@@ -87,44 +83,6 @@ impl KafkaConfig {
         }
         Ok(())
     }
-}
-
-/// Is the value of this property a secret?
-fn secret(key: &str) -> bool {
-    SECRET.iter().any(|word| key.contains(word))
-}
-
-fn hidden<S: Serializer>(options: &BTreeMap<String, String>, to: S) -> Result<S::Ok, S::Error> {
-    to.collect_map(options.iter().map(|(key, value)| (key, if secret(key) { HIDDEN } else { value })))
-}
-
-/// Names have dots, which TOML and the environment read as tables: both forms mean the same.
-fn flat<'de, D: Deserializer<'de>>(from: D) -> Result<BTreeMap<String, String>, D::Error> {
-    #[derive(Deserialize)]
-    #[serde(untagged)]
-    enum Node {
-        Bool(bool),
-        Integer(i64),
-        Float(f64),
-        Text(String),
-        Table(BTreeMap<String, Node>),
-    }
-    fn walk(node: Node, name: String, into: &mut BTreeMap<String, String>) {
-        let text = match node {
-            Node::Bool(b) => b.to_string(),
-            Node::Integer(n) => n.to_string(),
-            Node::Float(n) => n.to_string(),
-            Node::Text(text) => text,
-            Node::Table(below) => {
-                let dot = if name.is_empty() { "" } else { "." };
-                return below.into_iter().for_each(|(key, node)| walk(node, format!("{name}{dot}{key}"), into));
-            }
-        };
-        into.insert(name, text);
-    }
-    let mut options = BTreeMap::new();
-    walk(Node::Table(BTreeMap::deserialize(from)?), String::new(), &mut options);
-    Ok(options)
 }
 
 #[cfg(test)]

@@ -10,7 +10,6 @@ use pulse_dataflows::ports::{Block, Meta, Partition, Records, Topic, partition};
 use rusqlite::TransactionBehavior::Immediate;
 use rusqlite::{Connection, OpenFlags, OptionalExtension, Transaction};
 use std::path::{Path, PathBuf};
-use std::sync::Arc;
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicU64, Ordering::SeqCst};
 
@@ -43,8 +42,6 @@ pub(crate) struct Opened {
     pub generation: u64,
     /// `data_version` with the fence in place.
     pub version: i64,
-    /// Pages in the WAL, kept by a hook.
-    pub pages: Arc<AtomicU64>,
 }
 
 /// The WAL beside `path`.
@@ -70,14 +67,8 @@ pub(crate) fn open_owner(path: &Path, partitions: u16) -> Result<Opened, OpenErr
     let mut db = Connection::open(path)?;
     db.execute_batch(&format!(
         "PRAGMA busy_timeout={BUSY_MS}; PRAGMA cache_size=-{WRITER_CACHE_KIB}; PRAGMA synchronous=FULL;
-         PRAGMA page_size=8192; PRAGMA journal_mode=WAL; PRAGMA wal_autocheckpoint=0;"
+         PRAGMA page_size=8192; PRAGMA journal_mode=WAL;"
     ))?;
-    let pages = Arc::new(AtomicU64::new(0));
-    let counted = pages.clone();
-    db.wal_hook(Some(move |_: &mut _, n: i32| {
-        counted.store(n.unsigned_abs().into(), SeqCst);
-        Ok(())
-    }))?;
     // Reading the ends and fencing are one step: no other owner comes between.
     let tx = db.transaction_with_behavior(Immediate)?;
     let layout = Layout { partitions: make_tables(&tx, partitions)? };
@@ -85,7 +76,7 @@ pub(crate) fn open_owner(path: &Path, partitions: u16) -> Result<Opened, OpenErr
     let generation = append_fence(&tx, layout, &places, &mut newest_ms)?;
     let version = data_version(&tx)?;
     tx.commit()?;
-    Ok(Opened { db, layout, places, newest_ms, generation, version, pages })
+    Ok(Opened { db, layout, places, newest_ms, generation, version })
 }
 
 /// Opens the file to read.
@@ -98,7 +89,7 @@ pub(crate) fn open_reader(path: &Path) -> Result<Opened, OpenError> {
     let layout = Layout { partitions: stored_partitions(&tx)? };
     let (places, newest_ms) = load(&tx, layout)?;
     tx.commit()?;
-    Ok(Opened { db, layout, places, newest_ms, generation: 0, version: 0, pages: Arc::default() })
+    Ok(Opened { db, layout, places, newest_ms, generation: 0, version: 0 })
 }
 
 /// Changes when another connection has committed.

@@ -30,6 +30,7 @@ pub use stats::Stats;
 
 use super::lock::DirLock;
 use super::{Fatal, OpenError, Subscribers, locked};
+use crate::wal::Copier;
 use file::{Opened, Place};
 use pulse_dataflows::ports::{Counters, EventLog, Hook, LogError, LogReader, Partition, Request, Topic};
 use queue::Queue;
@@ -86,7 +87,8 @@ impl SqliteLog {
             opened => opened?,
         };
         File::open(dir)?.sync_all()?; // the file's name must survive too
-        let (db, version, pages) = (opened.db, opened.version, opened.pages);
+        let (mut db, version) = (opened.db, opened.version);
+        let copier = Copier::start(path, &mut db, "log-copy")?;
         let (reserve, whole) = Reserve::open(path, options.reserve_bytes);
         let shared = Arc::new(Shared {
             path: path.into(),
@@ -103,7 +105,7 @@ impl SqliteLog {
         if !whole {
             shared.queue.refuse(Some("the disk is full".into()));
         }
-        let writer = Writer::new(shared.clone(), db, version, pages, reserve, opened.newest_ms);
+        let writer = Writer::new(shared.clone(), db, version, copier, reserve, opened.newest_ms);
         let thread = thread::Builder::new().name("log-writer".into()).spawn(move || run(writer))?;
         Ok(Arc::new(SqliteLog { shared, writer: Mutex::new(Some(thread)), lock: Mutex::new(Some(lock)) }))
     }

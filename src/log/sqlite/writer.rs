@@ -9,18 +9,14 @@ use super::super::{Fatal, locked, now_ms};
 use super::queue::Work;
 use super::reserve::Reserve;
 use super::{Shared, file, trim};
+use crate::wal::Copier;
 use pulse_dataflows::ports::{Block, LogError, Request};
 use rusqlite::{Connection, ErrorCode, TransactionBehavior::Immediate, ffi};
 use std::fs::File;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering::*};
+use std::sync::atomic::Ordering::*;
 use std::time::{Duration, Instant};
 
-/// Pages (of 8 KiB) in the WAL before they are copied into the database: rarely enough to copy a page once that was
-/// changed often, soon enough that a restart reads little.
-const WAL_PAGES: u64 = 4000;
-/// Pages more before the next try when a reader was in the way.
-const WAL_PAGES_STEP: u64 = 1000;
 /// Pause before a held transaction is tried again.
 const RETRY: Duration = Duration::from_millis(100);
 /// Pause before space is looked for again, which writes until there is none.
@@ -57,9 +53,7 @@ pub(crate) struct Writer {
     db: Connection,
     /// `data_version` of this ownership.
     version: i64,
-    /// Pages in the WAL; more than this before the next copy.
-    pages: Arc<AtomicU64>,
-    pages_max: u64,
+    copier: Copier,
     reserve: Reserve,
     /// When space was looked for in vain.
     looked: Option<Instant>,
@@ -78,7 +72,7 @@ impl Writer {
         shared: Arc<Shared>,
         db: Connection,
         version: i64,
-        pages: Arc<AtomicU64>,
+        copier: Copier,
         reserve: Reserve,
         newest_ms: Vec<i64>,
     ) -> Writer {
@@ -86,8 +80,7 @@ impl Writer {
             shared,
             db,
             version,
-            pages,
-            pages_max: WAL_PAGES,
+            copier,
             reserve,
             looked: None,
             newest_ms,
@@ -184,7 +177,7 @@ impl Writer {
     }
     /// Takes input again if the reserve can be made whole, after the WAL has given back what it can.
     fn look_for_room(&mut self) -> Result<(), Fatal> {
-        self.copy_wal("PRAGMA wal_checkpoint(TRUNCATE)")?;
+        self.truncate_wal()?;
         let room = self.reserve.restore();
         self.looked = (!room).then(Instant::now);
         if room {
@@ -211,7 +204,7 @@ impl Writer {
         self.unsynced = !sync;
         let stats = &self.shared.stats;
         stats.commits.fetch_add(1, Relaxed);
-        stats.wal_pages.store(self.pages.load(SeqCst), Relaxed);
+        stats.wal_pages.store(self.copier.pages(), Relaxed);
         if sync {
             stats.syncs.fetch_add(1, Relaxed);
             (self.shared.options.synced)(begun.elapsed());
@@ -263,20 +256,16 @@ impl Writer {
         locked(&place.tail).trim(start);
         Ok(deleted == trim::STEP_BLOCKS)
     }
-    /// Copies the WAL into the database when it is long. Readers do not hinder it but for the moment of a query.
+    /// Gives the end of a long WAL back to the database. A lock in the way or no space: later.
     fn copy_back(&mut self) -> Result<(), Fatal> {
-        let pages = self.pages.load(SeqCst);
-        if pages < WAL_PAGES {
-            self.pages_max = WAL_PAGES;
+        match self.copier.committed(&self.db).map_err(Failure::from) {
+            Err(Failure::Fatal(fatal)) => Err(fatal),
+            _ => Ok(()),
         }
-        if pages < self.pages_max {
-            return Ok(());
-        }
-        self.pages_max = pages + WAL_PAGES_STEP;
-        self.copy_wal("PRAGMA wal_checkpoint(PASSIVE)")
     }
-    fn copy_wal(&self, how: &str) -> Result<(), Fatal> {
-        match self.db.query_row(how, [], |_| Ok(())).map_err(Failure::from) {
+    /// Copies the whole WAL, so that the file gives its space back.
+    fn truncate_wal(&self) -> Result<(), Fatal> {
+        match self.db.query_row("PRAGMA wal_checkpoint(TRUNCATE)", [], |_| Ok(())).map_err(Failure::from) {
             Err(Failure::Fatal(fatal)) => Err(fatal),
             // No space or a lock in the way: the WAL stays as it is, and the next try comes later.
             _ => Ok(()),
