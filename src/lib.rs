@@ -10,6 +10,7 @@ pub mod app;
 pub mod audit;
 pub mod backtest;
 pub mod cli;
+pub mod cluster;
 pub mod config;
 pub mod deliver;
 pub mod engine;

@@ -16,6 +16,8 @@ mod program;
 /// The same text as for the embedded logs.
 #[path = "log/conformance.rs"]
 mod promises;
+#[path = "kafka/same.rs"]
+mod same;
 #[path = "kafka/topics.rs"]
 mod topics;
 

@@ -75,9 +75,10 @@ pub enum Piece {
     Done,
 }
 
-/// How many [`Piece::Done`] make a checkpoint: two operators on each worker, and two on worker 0.
-pub fn pieces(workers: usize) -> usize {
-    2 * workers + 2
+/// How many [`Piece::Done`] make a process's part of a checkpoint: two operators on each worker, and two on worker 0, which
+/// is in the `first` process.
+pub fn pieces(workers: usize, first: bool) -> usize {
+    2 * workers + if first { 2 } else { 0 }
 }
 
 fn frame(out: &mut Vec<u8>, table: u8, full: bool, group: u16, rows: &[u8]) {
@@ -157,6 +158,15 @@ pub struct State {
 }
 
 impl State {
+    /// Forgets the key-groups that are others'.
+    pub fn keep(&mut self, own: impl Fn(usize) -> bool) {
+        fn keep<S>(groups: &mut [Vec<S>], own: &impl Fn(usize) -> bool) {
+            groups.iter_mut().enumerate().filter(|(group, _)| !own(*group)).for_each(|(_, rows)| *rows = Vec::new());
+        }
+        keep(&mut self.ids, &own);
+        keep(&mut self.samples, &own);
+        self.entities.iter_mut().for_each(|groups| keep(groups, &own));
+    }
     /// From the objects that a manifest names, newest first, decompressed.
     pub fn decode(objects: impl Iterator<Item = Vec<u8>>) -> Result<State, CheckpointError> {
         let mut ids = Table::<Seen>::new();

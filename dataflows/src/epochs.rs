@@ -7,8 +7,9 @@
 
 use crate::ports::{Acker, EventLog, HOLE, Hook, LogError, LogReader, Partition, Topic, partition};
 use crate::quarantine::{Quarantine, Quarantines};
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
 
 /// Records of an epoch at most: bounds the memory of a batch and the time to apply it.
 pub const EPOCH_RECORDS: u64 = 4096;
@@ -135,8 +136,38 @@ pub struct Pace {
     cut: AtomicU64,
     checkpointing: AtomicBool,
     wanted: AtomicBool,
+    elsewhere: Mutex<BTreeMap<Acker, u64>>,
+    ends_elsewhere: Mutex<BTreeMap<Partition, u64>>,
+    halt: AtomicBool,
+    halted: AtomicBool,
 }
 impl Pace {
+    /// In another process the outputs of `acker` up to `epoch` are in the log: the sequencer hears of it when it looks next.
+    pub fn acknowledge(&self, acker: Acker, epoch: u64) {
+        let mut elsewhere = self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = elsewhere.entry(acker).or_default();
+        *newest = epoch.max(*newest);
+    }
+    /// Another process has seen so many records of an input partition that is not followed here.
+    pub fn reached(&self, partition: Partition, end: u64) {
+        let mut ends = self.ends_elsewhere.lock().unwrap_or_else(PoisonError::into_inner);
+        let newest = ends.entry(partition).or_default();
+        *newest = end.max(*newest);
+    }
+    fn ends_elsewhere(&self) -> BTreeMap<Partition, u64> {
+        self.ends_elsewhere.lock().unwrap_or_else(PoisonError::into_inner).clone()
+    }
+    fn take_elsewhere(&self) -> BTreeMap<Acker, u64> {
+        std::mem::take(&mut *self.elsewhere.lock().unwrap_or_else(PoisonError::into_inner))
+    }
+    /// No further epoch is cut, from when [`Pace::halted`] says so.
+    pub fn halt(&self) {
+        self.halt.store(true, Ordering::Release);
+    }
+    /// The sequencer has heard of [`Pace::halt`]: [`Pace::newest`] is the last epoch.
+    pub fn halted(&self) -> bool {
+        self.halted.load(Ordering::Acquire)
+    }
     /// All outputs of epochs up to here are committed.
     pub fn acknowledged(&self) -> u64 {
         self.acknowledged.load(Ordering::Acquire)
@@ -265,8 +296,18 @@ impl Hook for Sequencer {
         }
     }
     fn cut(&mut self, ends: &dyn Fn(Partition) -> u64) -> Vec<Vec<u8>> {
+        for (acker, epoch) in self.pace.take_elsewhere() {
+            self.outputs(acker, epoch);
+        }
         let mut entries = Vec::new();
-        while let Some(entry) = self.next(ends) {
+        if self.pace.halt.load(Ordering::Acquire) {
+            self.pace.halted.store(true, Ordering::Release);
+            self.waiting = false;
+            return entries;
+        }
+        let elsewhere = self.pace.ends_elsewhere();
+        let ends = |p: Partition| ends(p).max(elsewhere.get(&p).copied().unwrap_or(0));
+        while let Some(entry) = self.next(&ends) {
             entries.push(entry.to_bytes());
             self.first = false;
             self.last = entry;

@@ -14,6 +14,7 @@ use pulse_operators::confirmed::{event_key, key_of_alert};
 use pulse_operators::context::Context;
 use pulse_operators::record::{Reject, decode};
 use std::borrow::Cow;
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -33,8 +34,13 @@ pub struct Share {
     pub partitions: u16,
 }
 impl Share {
-    fn own(self) -> impl Iterator<Item = u16> {
+    /// The partitions that are this worker's.
+    pub fn own(self) -> impl Iterator<Item = u16> {
         (0..self.partitions).filter(move |p| usize::from(*p) % self.peers == self.worker)
+    }
+    /// Event time is kept by who takes a partition up: that of another's would stand still here, and go into checkpoints so.
+    fn keep(self, times: &mut BTreeMap<u16, PartitionTime>) {
+        times.retain(|p, _| self.own().any(|own| own == *p));
     }
 }
 
@@ -76,6 +82,7 @@ impl Intake {
         let context = position.active.context(&*artifacts).map_err(|e| IntakeError::Control(0, e.to_string()))?;
         let mut position = position;
         position.entry.ends.resize(usize::from(share.partitions) + 2, 0);
+        share.keep(&mut position.times);
         let entries = EpochReader::new(log, position.next, position.entry.generation);
         Ok(Intake {
             share,
@@ -230,5 +237,26 @@ fn rejected((partition, offset): (u16, u64), meta: Meta, value: &[u8], reject: R
         reject,
         payload_hash: xxh3_64(value),
         payload: String::from_utf8_lossy(kept).into_owned(),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// A checkpoint puts the event times of all workers together: each must bring its own only, the others' are from the start.
+    #[test]
+    fn a_worker_keeps_the_event_time_of_its_own_partitions_only() {
+        let at = |max_ms| PartitionTime { max_ms, ..PartitionTime::default() };
+        let restored: BTreeMap<u16, PartitionTime> = (0..5).map(|p| (p, at(1))).collect();
+        let mut together = restored.clone();
+        for worker in [1, 0, 2] {
+            let share = Share { worker, peers: 3, partitions: 5 };
+            let mut times = restored.clone();
+            share.keep(&mut times);
+            times.values_mut().for_each(|time| time.max_ms = 2);
+            together.extend(times);
+        }
+        assert!(together.values().all(|time| time.max_ms == 2), "{together:?}");
     }
 }

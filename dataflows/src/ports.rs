@@ -321,6 +321,9 @@ pub trait EventLog: Send + Sync {
     fn sync(&self) -> Result<(), LogError>;
     /// Installs the sequencer.
     fn install(&self, hook: Box<dyn Hook>);
+    /// Of `events.raw` only these partitions are followed in this process; where the others end is heard from elsewhere. To be
+    /// called before [`EventLog::install`]. Logs in one process follow everything.
+    fn follow_only(&self, _partitions: &[u16]) {}
     /// Lets the writer look at the hook again though nothing was appended.
     fn nudge(&self);
     /// Takes nothing more and finishes what waits. Must not be called from an acknowledgement.

@@ -2,14 +2,15 @@
 //!
 //! Deliberately absent: addresses, keys, delivery.
 
-use super::{AppError, Settings, configure, damaged, fatal, part};
+use super::parts::{self, Common};
+use super::{AppError, Settings, configure, fatal, part};
 use crate::engine::poison;
 use crate::engine::registry::Registry;
 use crate::engine::{Engine, Options};
 use crate::log::which;
-use crate::persist::{self, Persist};
+use crate::persist::Persist;
 use crate::store::Store;
-use crate::telemetry::shared::{Shared, Stage};
+use crate::telemetry::shared::Shared;
 use crate::telemetry::{self, Metrics};
 use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
@@ -53,14 +54,9 @@ impl Core {
         let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
         telemetry::engine::register(metrics, &engine, log.clone());
         telemetry::stages::watch(engine.tally(), settings.workers, shared.clone());
-        let stages = shared.clone();
-        let persisting = persist::Options {
-            currency: settings.detect.decode.shop_currency.clone(),
-            damaged,
-            written: Arc::new(move |took| stages.observe_stage(Stage::Persist, took)),
-        };
-        let persist =
-            Persist::start(log.clone(), store.clone(), &persisting, metrics).map_err(|e| part("persist")(&e))?;
+        let common =
+            Common { log: log.clone(), store: store.clone(), metrics: metrics.clone(), shared: shared.clone() };
+        let persist = parts::persist(settings, &common)?;
         Ok(Core { log, store, registry, engine, persist })
     }
 

@@ -1,7 +1,7 @@
 //! The application: all parts in one process, started in the order in which data flow and stopped in the same order, so that
 //! what one part still has to give, the next still takes.
 //!
-//! [`core`] owns the data folder, [`models`] switches models, [`learn`] fits a model from what was scored; [`demo`] shows a shop; [`supervise`] starts the process again when it dies.
+//! [`parts`] says how each is started, here or in a process of its own ([`single`], [`worker`]). [`core`] owns the data folder, [`models`] switches models, [`learn`] fits a model from what was scored; [`demo`] shows a shop; [`supervise`] starts the process again when it dies.
 //! Deliberately absent: what the parts do, and the command line.
 
 pub mod bootstrap;
@@ -9,33 +9,33 @@ pub mod core;
 pub mod demo;
 pub mod learn;
 pub mod models;
+mod parts;
+pub mod single;
 pub mod supervise;
+pub mod worker;
 
 use self::core::Core;
+use self::parts::Common;
 use crate::access::Access;
-use crate::deliver::{self, Deliver, DeliverConfig};
+use crate::deliver::{Deliver, DeliverConfig};
 use crate::engine::objects::{ObjectError, Objects, ObjectsConfig};
 use crate::engine::registry::Registry;
 use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
-use crate::gateway::{Gateway, GatewayConfig};
+use crate::gateway::GatewayConfig;
 use crate::log::retention;
 use crate::log::which::Brokers;
 use crate::persist::Persist;
 use crate::sidecar::{self, KpiTargets};
 use crate::store::{Store, Target};
-use crate::telemetry::Metrics;
-use crate::telemetry::latency::INGEST_TO_ALERT;
-use crate::telemetry::shared::{Shared, Stage};
 use pulse_dataflows::control::{Active, Artifacts, Control};
 use pulse_dataflows::detect::Fatal;
 use pulse_dataflows::ports::{EventLog, Meta, Partition, Records, Request, Topic, partition};
 use pulse_operators::context::DetectConfig;
 use std::net::SocketAddr;
 use std::path::PathBuf;
-use std::sync::{Arc, Mutex};
+use std::sync::Arc;
 use std::time::{Duration, Instant};
-use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
 use tokio_util::task::TaskTracker;
 
@@ -133,6 +133,9 @@ pub enum AppError {
     /// The dataflow.
     #[error(transparent)]
     Engine(#[from] EngineError),
+    /// The other processes.
+    #[error("cluster: {0}")]
+    Cluster(#[from] crate::cluster::ClusterError),
     /// Checkpoints and models.
     #[error(transparent)]
     Objects(#[from] ObjectError),
@@ -193,23 +196,12 @@ pub struct App {
 impl App {
     /// Starts all parts. Must be called inside a tokio runtime.
     pub async fn start(settings: &Settings) -> Result<App, AppError> {
-        let addresses = [settings.gateway_addr, settings.sidecar_addr];
-        if let Some(public) = addresses.into_iter().find(|a| settings.no_auth && !a.ip().is_loopback()) {
-            return Err(AppError::Public(public));
-        }
-        let metrics: Metrics = Arc::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("pulse")));
-        let shared = Shared::register(&metrics);
-        crate::telemetry::process::register(&metrics);
+        parts::check_public(settings, &[settings.gateway_addr, settings.sidecar_addr])?;
+        let (metrics, shared) = parts::metrics();
         let Core { log, store, registry, engine, persist } = Core::start(settings, &metrics, &shared)?;
-        let access = match settings.no_auth {
-            true => Access::open(),
-            false => Access::with_store(store.clone()).map_err(|e| part("keys")(&e))?,
-        };
-        let mut setup = deliver::Setup::new(settings.webhooks.clone(), store.clone(), log.clone(), metrics.clone());
-        let (stages, whole) = (shared.clone(), shared.latency.clone());
-        setup.notify = Some(Arc::new(move |took| stages.observe_stage(Stage::Notify, took)));
-        setup.ingest_to_alert = Some(Arc::new(move |took| whole.record(INGEST_TO_ALERT, took)));
-        let deliver = Deliver::start(setup).map_err(|e| part("deliver")(&e))?;
+        let access = parts::access(settings, &store)?;
+        let common = Common { log: log.clone(), store: store.clone(), metrics, shared };
+        let deliver = parts::deliver(settings, &common)?;
         let mut app = App {
             log,
             store,
@@ -223,34 +215,17 @@ impl App {
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        app.listen(settings, metrics, shared).await?;
+        app.listen(settings, &common).await?;
         Ok(app)
     }
 
-    async fn listen(&mut self, settings: &Settings, metrics: Metrics, shared: Shared) -> Result<(), AppError> {
-        let bind = async |address| {
-            let listener = TcpListener::bind(address).await.map_err(|e| AppError::Address(address, e))?;
-            let bound = listener.local_addr().map_err(|e| AppError::Address(address, e))?;
-            Ok::<_, AppError>((listener, bound))
-        };
-        let (gateway_listener, gateway_addr) = bind(settings.gateway_addr).await?;
-        let (sidecar_listener, sidecar_addr) = bind(settings.sidecar_addr).await?;
+    async fn listen(&mut self, settings: &Settings, common: &Common) -> Result<(), AppError> {
+        let (gateway_listener, gateway_addr) = parts::bind(settings.gateway_addr).await?;
+        let (sidecar_listener, sidecar_addr) = parts::bind(settings.sidecar_addr).await?;
         (self.gateway_addr, self.sidecar_addr) = (gateway_addr, sidecar_addr);
-        let log: Arc<dyn EventLog> = self.log.clone();
-        let gateway =
-            Gateway::new(log.clone(), self.access.clone(), settings.gateway.clone(), metrics.clone(), shared.clone());
-        let parts = sidecar::Parts {
-            log,
-            store: self.store.clone(),
-            access: self.access.clone(),
-            metrics,
-            shared,
-            registry: Some(Arc::new(models::Models::new(self.registry.clone(), self.log.clone()))),
-            webhooks: Some(self.deliver.clone()),
-            targets: settings.kpi.clone(),
-            checks: Vec::new(),
-        };
-        let router = sidecar::router(parts);
+        let gateway = parts::gateway(settings, common, self.access.clone());
+        let (access, registry, deliver) = (self.access.clone(), self.registry.clone(), self.deliver.clone());
+        let router = parts::sidecar(settings, common, access, registry, Some(deliver));
         let (stop, also) = (self.shutdown.clone(), self.shutdown.clone());
         self.tasks.spawn(gateway.serve(gateway_listener, stop));
         self.tasks.spawn(crate::http::listen::serve(sidecar_listener, router, sidecar::LISTEN, also));
@@ -290,7 +265,8 @@ impl App {
         let (engine, log) = (self.engine, self.log.clone());
         let stopped = tokio::task::spawn_blocking(move || {
             let until = Instant::now() + DRAIN;
-            if !engine.drain(DRAIN) || !engine.checkpoint(until.saturating_duration_since(Instant::now())) {
+            let left = || until.saturating_duration_since(Instant::now());
+            if !engine.drain(left()) || !engine.checkpoint(left()) || !engine.halt(left()) {
                 tracing::warn!("stopped before everything was taken up: the next start replays it");
             }
             engine.stop()

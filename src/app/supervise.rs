@@ -9,7 +9,7 @@ use std::time::{Duration, Instant};
 /// Set in the child's environment: do the work yourself.
 pub const CHILD: &str = "PULSE_SUPERVISED";
 /// Pause before the first restart, doubled up to the longest while the process dies young.
-const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
+pub(crate) const PAUSE: (Duration, Duration) = (Duration::from_millis(100), Duration::from_secs(10));
 /// A process that lived so long did not die young.
 const GROWN_UP: Duration = Duration::from_secs(60);
 /// How often the child is looked at.
@@ -17,7 +17,7 @@ const LOOK: Duration = Duration::from_millis(50);
 
 /// Is a process with this end to be started again? Not when it stopped by itself or cannot be helped by trying again:
 /// usage, data, a needed service, configuration, another owner of the log (two that take it from each other have no end).
-fn again(status: ExitStatus) -> bool {
+pub(crate) fn again(status: ExitStatus) -> bool {
     !matches!(status.code(), Some(0 | 64 | 65 | 69 | 75 | 78))
 }
 

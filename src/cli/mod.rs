@@ -4,6 +4,7 @@
 
 mod audit;
 pub mod backtest;
+mod cluster;
 mod config;
 mod demo;
 mod explain;
@@ -19,12 +20,15 @@ pub mod process;
 mod receiver;
 pub mod run;
 mod simulate;
+mod single;
 #[cfg(test)]
 mod tests;
+mod worker;
 
 pub use failure::{Code, Failure};
 pub use folder::{Folder, LOG_FILE};
 
+use crate::app::single::Single;
 use clap::{Parser, Subcommand};
 use std::process::ExitCode;
 
@@ -55,6 +59,22 @@ pub enum Command {
     Demo(demo::DemoArgs),
     /// Everything in one process on a data folder
     Run(run::RunArgs),
+    /// One process of a cluster of workers, on Kafka
+    Worker(worker::WorkerArgs),
+    /// A whole cluster of workers on this host, on Kafka, started again when one of them dies
+    Cluster(cluster::ClusterArgs),
+    /// The gateway alone: events in over HTTP, into Kafka
+    #[command(after_help = "Example:\n  pulse gateway --config pulse.toml --listen 0.0.0.0:8080")]
+    Gateway(single::SingleArgs),
+    /// Persist alone: what the workers write to Kafka into the store; one at a time
+    #[command(after_help = "Example:\n  pulse persist --config pulse.toml --listen 127.0.0.1:9001")]
+    Persist(single::SingleArgs),
+    /// Delivery alone: alerts from Kafka to their destinations
+    #[command(after_help = "Example:\n  pulse deliver --config pulse.toml --listen 127.0.0.1:9002")]
+    Deliver(single::SingleArgs),
+    /// Query API, dashboard and metrics alone
+    #[command(after_help = "Example:\n  pulse serve --config pulse.toml --listen 127.0.0.1:8081")]
+    Serve(single::SingleArgs),
     /// Replay events, or a recorded log, through the code that runs live
     Backtest(backtest::BacktestArgs),
     /// Models: list, show, train, promote
@@ -109,6 +129,12 @@ impl Cli {
         match &self.command {
             Command::Demo(args) => args.run(json),
             Command::Run(args) => args.run(),
+            Command::Worker(args) => args.run(),
+            Command::Cluster(args) => args.run(),
+            Command::Gateway(args) => args.run(Single::Gateway),
+            Command::Persist(args) => args.run(Single::Persist),
+            Command::Deliver(args) => args.run(Single::Deliver),
+            Command::Serve(args) => args.run(Single::Serve),
             Command::Backtest(args) => args.run(json),
             Command::Model(args) => args.run(json),
             Command::Config(command) => command.run(json),

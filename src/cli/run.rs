@@ -64,6 +64,9 @@ impl RunArgs {
 
 impl From<AppError> for Failure {
     fn from(e: AppError) -> Failure {
+        if let AppError::Cluster(error) = e {
+            return error.into();
+        }
         let code = match &e {
             AppError::Public(_) => Code::Usage,
             AppError::Objects(ObjectError::Setting(_)) => Code::Config,
@@ -76,7 +79,7 @@ impl From<AppError> for Failure {
             // trying again would find the same
             AppError::Engine(EngineError::Log(LogError::Damaged(_))) => Code::Data,
             AppError::Engine(EngineError::Restore(RestoreError::Nothing(..) | RestoreError::Schema(..))) => Code::Data,
-            AppError::Engine(_) | AppError::Part(..) => Code::Internal,
+            AppError::Engine(_) | AppError::Part(..) | AppError::Cluster(_) => Code::Internal,
         };
         Failure::new(code, e)
     }
@@ -139,7 +142,7 @@ fn announce(app: &App, settings: &Settings) {
 }
 
 /// A flag that a signal sets.
-fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
+pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
     let flag = Arc::new(AtomicBool::new(false));
     let set = flag.clone();
     let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
@@ -165,11 +168,16 @@ async fn wait(supervised: bool) {
     if !supervised {
         return signal().await;
     }
-    let (tx, orphaned) = tokio::sync::oneshot::channel();
+    tokio::select! { () = signal() => {}, () = orphaned() => {} }
+}
+
+/// Until the end of the standard input: the parent is gone, or wants a stop.
+pub(super) async fn orphaned() {
+    let (tx, ended) = tokio::sync::oneshot::channel();
     std::thread::spawn(move || {
-        // the parent never writes: its end is what ends the read
-        let _ = std::io::stdin().read(&mut [0]);
+        // the parent says nothing any more: its end is what ends the read
+        while matches!(std::io::stdin().read(&mut [0]), Ok(n) if n > 0) {}
         let _ = tx.send(()); // nobody waits when a signal came first
     });
-    tokio::select! { () = signal() => {}, _ = orphaned => {} }
+    let _ = ended.await; // the sender ends with its thread
 }

@@ -11,8 +11,8 @@ pub mod sections;
 mod tests;
 
 pub use sections::{
-    DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind, RetentionConfig,
-    ShopConfig, SidecarConfig, SignalsConfig, StoreConfig, StoreKind, TelemetryConfig, WorkersConfig,
+    ClusterConfig, DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind,
+    RetentionConfig, ShopConfig, SidecarConfig, SignalsConfig, StoreConfig, StoreKind, TelemetryConfig, WorkersConfig,
 };
 
 use crate::deliver::config::DeliverConfig;
@@ -55,6 +55,8 @@ pub struct Config {
     pub sidecar: SidecarConfig,
     /// `[workers]`
     pub workers: WorkersConfig,
+    /// `[cluster]`
+    pub cluster: ClusterConfig,
     /// `[entities]`
     pub entities: EntitiesConfig,
     /// `[signals]`

@@ -180,6 +180,34 @@ impl Default for WorkersConfig {
     }
 }
 
+/// `[cluster]`: several worker processes as one.
+#[derive(Clone, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct ClusterConfig {
+    /// What the processes of a cluster share; better in a file.
+    #[serde(serialize_with = "hidden")]
+    pub secret: String,
+    /// File with the secret; empty: none.
+    pub secret_file: PathBuf,
+    /// A process that is not heard for so long is gone, ms.
+    pub heartbeat_ms: u64,
+    /// Listen on addresses outside private networks too.
+    pub public: bool,
+}
+impl Default for ClusterConfig {
+    fn default() -> Self {
+        ClusterConfig { secret: String::new(), secret_file: PathBuf::new(), heartbeat_ms: 3000, public: false }
+    }
+}
+impl std::fmt::Debug for ClusterConfig {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "ClusterConfig {{ secret: (hidden), heartbeat_ms: {} }}", self.heartbeat_ms)
+    }
+}
+fn hidden<S: serde::Serializer>(secret: &str, to: S) -> Result<S::Ok, S::Error> {
+    to.serialize_str(if secret.is_empty() { "" } else { "(hidden)" })
+}
+
 /// `[entities]`
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize)]
 #[serde(default, deny_unknown_fields)]
@@ -272,6 +300,8 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
         "store.url must be set when store.kind is \"postgres\": postgresql://user:password@host:5432/database",
     )?;
     range((2..=200).contains(&store.connections), "store.connections must be 2 to 200")?;
+    let beat = config.cluster.heartbeat_ms;
+    range((200..=600_000).contains(&beat), "cluster.heartbeat_ms must be 200 to 600000")?;
     let late = config.time.allowed_lateness_ms;
     range((0..=3_600_000).contains(&late), "time.allowed_lateness_ms must be 0 to 3600000")?;
     range((0..=600_000).contains(&series.close_after_ms), "series.close_after_ms must be 0 to 600000")?;

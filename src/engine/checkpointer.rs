@@ -3,15 +3,18 @@
 //! The manifest of epoch C is written only when its object is durable and all outputs of epochs up to C are committed and
 //! synced: outputs have no sync of their own, and a manifest that overtook them would lose them, because a replay starts
 //! behind it. Three manifests are kept, with the objects they name.
+//! In a cluster every process writes an object of its own and reports it to the first, which writes the manifest.
 //! Deliberately absent: stopping the workers; they only hand over copies.
 
 use crate::engine::manifest::{FOLDER, Manifest};
 use crate::engine::objects::{ObjectError, Objects};
 use crate::engine::restore::manifests;
 use prometheus_client::metrics::histogram::Histogram;
-use pulse_dataflows::checkpoint::{Piece, ROTATE, encode, pieces};
+use pulse_dataflows::checkpoint::{PartitionTime, Piece, ROTATE, encode, pieces};
 use pulse_dataflows::epochs::Pace;
 use pulse_dataflows::ports::EventLog;
+use serde::{Deserialize, Serialize};
+use std::collections::BTreeMap;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::mpsc::Receiver;
@@ -20,6 +23,8 @@ use xxhash_rust::xxh3::xxh3_64;
 
 /// Manifests kept.
 const KEPT: usize = 3;
+/// How often a wait for the other processes looks whether the engine ends.
+const LOOK: Duration = Duration::from_millis(50);
 /// zstd level: the cheapest that still finds columns of equal bytes.
 const LEVEL: i32 = 1;
 
@@ -47,6 +52,25 @@ impl Default for Checkpoints {
     }
 }
 
+/// What a process tells of its part of a checkpoint.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Report {
+    /// The epoch.
+    pub epoch: u64,
+    /// Event time of the partitions of its workers.
+    pub times: BTreeMap<u16, PartitionTime>,
+    /// Name and checksum of its object; `None` when it could not be written.
+    pub object: Option<(String, u64)>,
+}
+
+/// A process's part in a checkpoint.
+pub enum Duty {
+    /// Writes the manifest, when so many other processes have reported.
+    Manifest(usize, Receiver<Report>),
+    /// Reports, as process with this number.
+    Report(usize, Box<dyn Fn(Report) + Send>),
+}
+
 /// Writes checkpoints on a thread of its own.
 pub struct Checkpointer {
     /// Where to.
@@ -55,8 +79,10 @@ pub struct Checkpointer {
     pub log: Arc<dyn EventLog>,
     /// How far the outputs are.
     pub pace: Arc<Pace>,
-    /// Worker threads that hand over pieces.
+    /// Worker threads of this process: they hand over pieces.
     pub workers: usize,
+    /// What this process does of it.
+    pub duty: Duty,
     /// The newest manifest.
     pub manifest: Manifest,
     /// The engine ends: a checkpoint under way is given up.
@@ -73,64 +99,109 @@ impl Checkpointer {
     /// Ends when all workers have.
     pub fn run(mut self, from: &Receiver<Piece>) -> Result<(), ObjectError> {
         let (mut object, mut positions, mut done, mut begun) = (Vec::new(), 0, 0, None);
+        let first = matches!(self.duty, Duty::Manifest(..));
+        let (mut epoch, mut times) = (0, BTreeMap::new());
         for piece in from {
             let since = *begun.get_or_insert_with(Instant::now);
             encode(&piece, &mut object);
             match piece {
                 Piece::Position(position) => {
-                    let mut times = std::mem::take(&mut self.manifest.position.times);
+                    epoch = position.entry.epoch;
                     times.extend(position.times.iter().map(|(p, t)| (*p, *t)));
-                    self.manifest.position = *position;
-                    self.manifest.position.times = times;
+                    if first {
+                        let known = std::mem::take(&mut self.manifest.position.times);
+                        self.manifest.position = *position;
+                        self.manifest.position.times = known;
+                    }
                     positions += 1;
                 }
                 Piece::Done => done += 1,
                 _ => {}
             }
-            if positions == self.workers && done == pieces(self.workers) {
-                let bytes = std::mem::take(&mut object);
+            if positions == self.workers && done == pieces(self.workers, first) {
+                let (bytes, times) = (std::mem::take(&mut object), std::mem::take(&mut times));
                 (positions, done, begun) = (0, 0, None);
                 // a disk that is full or broken costs checkpoints, not events: the old ones stay
-                match self.write(&bytes) {
-                    Ok(false) => {}
-                    Ok(true) => {
-                        self.told.written.fetch_add(1, Ordering::Relaxed);
-                        self.told.newest_ms.store(super::now_ms().max(0) as u64, Ordering::Relaxed);
-                        self.told.seconds.observe(since.elapsed().as_secs_f64());
-                    }
-                    Err(e) => {
-                        self.told.failed.fetch_add(1, Ordering::Relaxed);
-                        tracing::error!(error = %e, "checkpoint failed; the one before stays in force");
-                    }
+                let own = self.put(epoch, &bytes);
+                if let Err(error) = &own {
+                    tracing::error!(%error, "a checkpoint's object cannot be written");
                 }
-                self.pace.checkpoint_done();
+                let report = Report { epoch, times, object: own.ok() };
+                match &self.duty {
+                    Duty::Report(_, tell) => tell(report),
+                    Duty::Manifest(..) => self.finish(report, since),
+                }
             }
         }
         Ok(())
     }
 
-    /// Whether there is a new manifest.
-    fn write(&mut self, object: &[u8]) -> Result<bool, ObjectError> {
-        let epoch = self.manifest.position.entry.epoch;
-        // a replay may come to the same epoch in another generation, with other copies
-        let name = format!("{FOLDER}/{epoch:012}.{:x}.state", self.log.generation());
-        let bytes = zstd::stream::encode_all(object, LEVEL)?;
-        let sum = xxh3_64(&bytes);
-        self.told.bytes.store(bytes.len() as u64, Ordering::Relaxed);
-        self.manifest.number += 1;
-        let written = self.objects.put(&name, bytes);
-        self.manifest.objects.push((name, sum));
-        let old = self.manifest.objects.len().saturating_sub(ROTATE as usize);
-        self.manifest.objects.drain(..old);
-        if written.is_err() {
-            // its copies are gone: until every group was written whole again, no manifest may replace the old ones
-            self.unwhole = ROTATE;
+    /// The first process: gathers the reports of the others and writes the manifest.
+    fn finish(&mut self, own: Report, since: Instant) {
+        let written = self.gather(own).and_then(|whole| if whole { self.write() } else { Ok(false) });
+        match written {
+            Ok(false) => {}
+            Ok(true) => {
+                self.told.written.fetch_add(1, Ordering::Relaxed);
+                self.told.newest_ms.store(super::now_ms().max(0) as u64, Ordering::Relaxed);
+                self.told.seconds.observe(since.elapsed().as_secs_f64());
+            }
+            Err(e) => {
+                self.told.failed.fetch_add(1, Ordering::Relaxed);
+                tracing::error!(error = %e, "checkpoint failed; the one before stays in force");
+            }
         }
-        written?;
+        self.pace.checkpoint_done();
+    }
+
+    /// Takes in the parts of all processes; whether a manifest may name them.
+    fn gather(&mut self, own: Report) -> Result<bool, ObjectError> {
+        let Duty::Manifest(others, reports) = &self.duty else { return Ok(false) };
+        let (epoch, mut parts) = (own.epoch, vec![own]);
+        while parts.len() <= *others {
+            match reports.recv_timeout(LOOK) {
+                Ok(report) if report.epoch == epoch => parts.push(report),
+                Ok(_) => {}
+                Err(_) if self.stopping.load(Ordering::Acquire) => return Ok(false),
+                Err(_) => {}
+            }
+        }
+        self.manifest.number += 1;
+        let whole = parts.iter().all(|part| part.object.is_some());
+        for part in parts {
+            self.manifest.position.times.extend(part.times);
+            self.manifest.objects.extend(part.object);
+        }
+        self.manifest.forget(ROTATE as usize);
+        if !whole {
+            // copies are gone: until every group was written whole again, no manifest may replace the old ones
+            self.unwhole = ROTATE;
+            return Err(std::io::Error::other("the object of a process is missing").into());
+        }
         if self.unwhole > 0 {
             self.unwhole -= 1;
             return Ok(false);
         }
+        Ok(true)
+    }
+
+    /// Writes this process's object; its name and checksum.
+    fn put(&self, epoch: u64, object: &[u8]) -> Result<(String, u64), ObjectError> {
+        // a replay may come to the same epoch in another generation, with other copies
+        let name = match &self.duty {
+            Duty::Manifest(..) => format!("{FOLDER}/{epoch:012}.{:x}.state", self.log.generation()),
+            Duty::Report(process, _) => format!("{FOLDER}/{epoch:012}.{:x}.{process}.state", self.log.generation()),
+        };
+        let bytes = zstd::stream::encode_all(object, LEVEL)?;
+        let sum = xxh3_64(&bytes);
+        self.told.bytes.store(bytes.len() as u64, Ordering::Relaxed);
+        self.objects.put(&name, bytes)?;
+        Ok((name, sum))
+    }
+
+    /// Writes the manifest when the outputs are in; whether there is a new one.
+    fn write(&mut self) -> Result<bool, ObjectError> {
+        let epoch = self.manifest.position.entry.epoch;
         while self.gated && self.pace.acknowledged() < epoch {
             if self.stopping.load(Ordering::Acquire) {
                 return Ok(false);
@@ -143,7 +214,7 @@ impl Checkpointer {
         }
         self.manifest.schema = Manifest::schema_now();
         let bytes = self.manifest.to_bytes().map_err(std::io::Error::other)?;
-        self.objects.put(&Manifest::name(epoch), bytes)?;
+        self.objects.put(&Manifest::name(epoch, self.log.generation()), bytes)?;
         self.forget()?;
         Ok(true)
     }
@@ -159,6 +230,14 @@ impl Checkpointer {
             named.extend(Manifest::parse(&bytes).into_iter().flat_map(|m| m.objects).map(|o| o.0));
         }
         let states = self.objects.list(FOLDER)?.into_iter().filter(|name| name.ends_with(".state"));
-        states.filter(|name| !named.contains(name)).try_for_each(|name| self.objects.delete(&name))
+        // what a newer generation writes is not ours to judge: this one may have been frozen, and be replaced
+        let ours = |name: &String| generation(name).is_none_or(|of| of <= self.log.generation());
+        let old = states.filter(|name| !named.contains(name)).filter(ours);
+        old.into_iter().try_for_each(|name| self.objects.delete(&name))
     }
+}
+
+/// The generation that wrote an object, by its name.
+fn generation(name: &str) -> Option<u64> {
+    u64::from_str_radix(name.split('.').nth(1)?, 16).ok()
 }

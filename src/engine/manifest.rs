@@ -28,9 +28,22 @@ impl Manifest {
     pub fn schema_now() -> (u32, u32) {
         (STATE_SCHEMA, FEATURE_SCHEMA)
     }
-    /// Name of the manifest of an epoch.
-    pub fn name(epoch: u64) -> String {
-        format!("{FOLDER}/{epoch:012}.manifest")
+    /// Name of the manifest of an epoch, as a generation wrote it: a frozen one that wakes up must not replace its successor's.
+    pub fn name(epoch: u64, generation: u64) -> String {
+        format!("{FOLDER}/{epoch:012}.{generation:012x}.manifest")
+    }
+    /// Keeps the objects of the last `checkpoints`. Those of one begin with the same epoch and generation.
+    pub fn forget(&mut self, checkpoints: usize) {
+        let of = |name: &str| name.splitn(3, '.').take(2).map(str::to_owned).collect::<Vec<_>>();
+        let mut kept = Vec::new();
+        for (name, _) in self.objects.iter().rev() {
+            let of = of(name);
+            if !kept.contains(&of) {
+                kept.push(of);
+            }
+        }
+        kept.truncate(checkpoints);
+        self.objects.retain(|(name, _)| kept.contains(&of(name)));
     }
     /// As it is stored.
     pub fn to_bytes(&self) -> Result<Vec<u8>, serde_json::Error> {

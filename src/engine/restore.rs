@@ -27,6 +27,11 @@ pub enum RestoreError {
         "the checkpoints were written with state schema {0:?}, this program has {1:?}: stop the old version with a drained stop, or replay the log into a new data folder"
     )]
     Schema((u32, u32), (u32, u32)),
+    /// What the first process of a cluster has read cannot be read here.
+    #[error(
+        "the first process starts from checkpoint {0}, which cannot be used here ({1}): all processes need the same object store"
+    )]
+    Chosen(String, String),
     /// Nothing to start from.
     #[error("no checkpoint can be used ({0}) and the log no longer begins at its beginning: {1} records are trimmed")]
     Nothing(String, u64),
@@ -41,6 +46,8 @@ pub struct Restored {
     pub position: Position,
     /// State there.
     pub state: State,
+    /// Name of the manifest, if there is one.
+    pub name: Option<String>,
 }
 
 /// Names of manifests, oldest first.
@@ -78,6 +85,12 @@ pub fn restore(objects: &Objects, log: &dyn EventLog) -> Result<Restored, Restor
     Ok(Restored::default())
 }
 
+/// The checkpoint that another process has chosen, or none.
+pub fn restore_named(objects: &Objects, log: &dyn EventLog, name: Option<&str>) -> Result<Restored, RestoreError> {
+    let Some(name) = name else { return Ok(Restored::default()) };
+    load(objects, log, name)?.map_err(|problem| RestoreError::Chosen(name.into(), problem))
+}
+
 type Loaded = Result<Restored, String>;
 
 fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, RestoreError> {
@@ -111,7 +124,7 @@ fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, Res
         raw.push(bytes);
     }
     match State::decode(raw.into_iter()) {
-        Ok(state) => Ok(Ok(Restored { position: position.clone(), state, manifest })),
+        Ok(state) => Ok(Ok(Restored { position: position.clone(), state, manifest, name: Some(name.into()) })),
         Err(CheckpointError::Damaged(what)) => Ok(Err(what.into())),
     }
 }

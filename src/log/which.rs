@@ -37,6 +37,62 @@ pub fn open(
     }
 }
 
+/// Opens the log of a cluster's first process. There is no lock: processes of one cluster share the folder, and who is replaced is
+/// fenced by the brokers.
+pub fn open_first(options: &Options, brokers: Option<&Brokers>) -> Result<Arc<dyn EventLog>, OpenError> {
+    open_shared(options, brokers, Opening::First)
+}
+
+/// Opens it beside its owner; as a process of `generation` to append outputs.
+pub fn open_beside(
+    options: &Options,
+    brokers: Option<&Brokers>,
+    generation: Option<u64>,
+) -> Result<Arc<dyn EventLog>, OpenError> {
+    open_shared(options, brokers, Opening::Beside(generation))
+}
+
+/// How a log that several processes share is opened.
+enum Opening {
+    /// As its owner.
+    First,
+    /// Beside the owner, with the generation.
+    Beside(Option<u64>),
+}
+
+fn open_shared(options: &Options, brokers: Option<&Brokers>, how: Opening) -> Result<Arc<dyn EventLog>, OpenError> {
+    let file = || OpenError::Setting {
+        setting: "log.kind".into(),
+        why: "the file in the data folder has one owner: parts as processes of their own need \"kafka\"".into(),
+    };
+    open_shared_brokers(options, brokers.ok_or_else(file)?, how)
+}
+
+#[cfg(feature = "kafka")]
+fn open_shared_brokers(options: &Options, of: &Brokers, how: Opening) -> Result<Arc<dyn EventLog>, OpenError> {
+    let options = kafka_options(options, of);
+    Ok(match how {
+        Opening::First => super::KafkaLog::open(&of.brokers, &of.config, options)?,
+        Opening::Beside(generation) => super::KafkaLog::open_beside(&of.brokers, &of.config, options, generation)?,
+    })
+}
+
+#[cfg(not(feature = "kafka"))]
+fn open_shared_brokers(_: &Options, _: &Brokers, _: Opening) -> Result<Arc<dyn EventLog>, OpenError> {
+    Err(without())
+}
+
+#[cfg(feature = "kafka")]
+fn kafka_options(options: &Options, brokers: &Brokers) -> super::kafka::Options {
+    super::kafka::Options {
+        queue_bytes: options.queue_bytes,
+        tail_bytes: options.tail_bytes,
+        keep_ms: brokers.keep_ms,
+        accept_gap: brokers.accept_gap,
+        fatal: options.fatal.clone(),
+    }
+}
+
 /// Opens it to read.
 pub fn open_reader(data: &Path, brokers: Option<&Brokers>) -> Result<Arc<dyn EventLog>, OpenError> {
     match brokers {
@@ -48,14 +104,7 @@ pub fn open_reader(data: &Path, brokers: Option<&Brokers>) -> Result<Arc<dyn Eve
 #[cfg(feature = "kafka")]
 fn open_brokers(data: &Path, options: &Options, brokers: &Brokers) -> Result<Arc<dyn EventLog>, OpenError> {
     let lock = super::lock::DirLock::acquire(data)?;
-    let options = super::kafka::Options {
-        queue_bytes: options.queue_bytes,
-        tail_bytes: options.tail_bytes,
-        keep_ms: brokers.keep_ms,
-        accept_gap: brokers.accept_gap,
-        fatal: options.fatal.clone(),
-    };
-    let log = super::KafkaLog::open(&brokers.brokers, &brokers.config, options)?;
+    let log = super::KafkaLog::open(&brokers.brokers, &brokers.config, kafka_options(options, brokers))?;
     log.hold(lock);
     Ok(log)
 }

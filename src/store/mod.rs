@@ -71,7 +71,7 @@ pub struct Store {
 
 enum Place {
     Sqlite(File),
-    Postgres(Server),
+    Postgres(Box<Server>),
 }
 
 struct File {
@@ -135,7 +135,7 @@ impl Store {
             migrate::run(&writer, now_ms()).map_err(|error| error.or_setting(&settings.url))?;
             server.make_days(&writer, days::ahead(now_ms()))?;
             drop(writer);
-            Ok(Store { place: Place::Postgres(server), up: up() })
+            Ok(Store { place: Place::Postgres(Box::new(server)), up: up() })
         })
     }
 

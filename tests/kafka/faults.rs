@@ -1,8 +1,9 @@
 //! What breaks: frozen owners, brokers that go away, records that are gone, topics that are made anew.
 
 use crate::broker::{self, *};
-use crate::kill::{Events, seed, verify};
+use crate::kill::verify;
 use crate::program::Pulse;
+use crate::same::*;
 use futures::executor::block_on;
 use pulse::log::kafka::KafkaConfig;
 use pulse_dataflows::ports::{EventLog, Records, Request};

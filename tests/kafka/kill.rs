@@ -3,93 +3,17 @@
 
 use crate::broker::*;
 use crate::program::Pulse;
-use pulse::backtest::Backtest;
+use crate::same::*;
 use pulse::log::KafkaLog;
-use pulse::simulate::{Shop, ShopConfig};
-use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Meta, Topic, partition};
-use std::collections::BTreeSet;
 use std::time::Duration;
 
 /// Kills.
 const KILLS: u64 = 8;
 const PARTITIONS: u16 = 3;
 
-pub fn seed() -> u64 {
-    let seed = std::env::var("PULSE_SEED").ok().and_then(|s| s.parse().ok());
-    let seed = seed.unwrap_or_else(|| pulse::engine::now_ms() as u64);
-    println!("PULSE_SEED={seed}");
-    seed
-}
-
-/// Events that happen now, one behind the other.
-pub struct Events(Shop, u64);
-impl Events {
-    pub fn new(seed: u64) -> Events {
-        let start_ms = pulse::engine::now_ms() - 6 * 3_600_000;
-        let config = ShopConfig { seed, start_ms, ..ShopConfig::of_size(60.0) };
-        Events(Shop::new(config).unwrap(), 0)
-    }
-    pub fn next(&mut self, n: usize) -> Vec<String> {
-        let one = |_| {
-            let mut json = String::new();
-            self.0.next_event(&mut json);
-            self.1 += 1;
-            json
-        };
-        (0..n).map(one).collect()
-    }
-}
-
-/// Values of an output partition without repeats: what a zombie wrote once more has a cause that came before.
-fn outputs(log: &dyn EventLog, topic: Topic, number: u16) -> Vec<Vec<u8>> {
-    let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
-    for (Meta { cause, .. }, value) in records(log, partition(topic, number)) {
-        if cause.kind != FROM_GATEWAY && seen.insert((cause.partition, cause.offset, cause.kind)) {
-            all.push(value);
-        }
-    }
-    all
-}
-
-/// The outputs are those of an unbroken replay of the log with one worker; how many scored events.
+/// The topics of a program hold what one worker makes of their log; how many scored events.
 pub fn verify(pulse: &Pulse) -> usize {
-    let log = KafkaLog::open_reader(address(), &pulse.kafka).unwrap();
-    let out = |name: &str| Some(pulse.dir.path().join(name));
-    let replay = Backtest {
-        inputs: vec![],
-        log: Some(pulse.data()),
-        config: Default::default(),
-        model: None,
-        workers: 1,
-        output: out("scored"),
-        alerts: out("alerts"),
-        rejected: out("rejected"),
-    };
-    replay.run_over(Some(log.clone()), &pulse.data().join("objects"), &mut |_| {}).unwrap();
-    let mut scored = 0;
-    for (name, topic) in [("scored", Topic::Scored), ("alerts", Topic::Alerts), ("rejected", Topic::Rejected)] {
-        for number in 0..log.partitions(topic) {
-            let file = if number == 0 { name.to_owned() } else { format!("{name}.{number}") };
-            let text = std::fs::read(pulse.dir.path().join(file)).unwrap();
-            let want: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
-            let have = outputs(&*log, topic, number);
-            let differs =
-                (0..want.len().max(have.len())).find(|i| want.get(*i).copied() != have.get(*i).map(|v| &v[..]));
-            let show = |line: Option<&[u8]>| line.map_or("nothing".into(), |l| String::from_utf8_lossy(l).into_owned());
-            assert!(
-                differs.is_none(),
-                "{name}/{number}: {} in the topic, {} in the replay; record {differs:?}\n topic  {}\n replay {}",
-                have.len(),
-                want.len(),
-                show(differs.and_then(|i| have.get(i)).map(|v| &v[..])),
-                show(differs.and_then(|i| want.get(i).copied())),
-            );
-            if topic == Topic::Scored {
-                scored += have.len();
-            }
-        }
-    }
-    scored
+    verify_log(KafkaLog::open_reader(address(), &pulse.kafka).unwrap(), &pulse.data(), pulse.dir.path())
 }
 
 #[test]

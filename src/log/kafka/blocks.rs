@@ -33,12 +33,16 @@ impl Gather {
     }
     /// Takes a record; one that came before is left out.
     pub fn take(&mut self, place: &Place, message: &BorrowedMessage) {
-        let offset = place.ours(message.offset());
+        let meta = record::meta(place.partition.topic, message);
+        self.take_at(place.ours(message.offset()), meta, message.payload().unwrap_or_default());
+    }
+    /// The same, for what was taken from a message.
+    pub fn take_at(&mut self, offset: u64, meta: Meta, value: &[u8]) {
         if offset < self.next() {
             return;
         }
         self.skip_to(offset);
-        self.push(record::meta(place.partition.topic, message), message.payload().unwrap_or_default());
+        self.push(meta, value);
     }
     /// There is nothing up to here.
     pub fn skip_to(&mut self, offset: u64) {

@@ -4,19 +4,25 @@
 //! A fence in `pulse.epochs` behind our own says that somebody else has taken over: what stands in front of it counts, what we
 //! have written behind it counts for no reader, so this is the place to stop.
 //!
+//! Partitions come over connections of their own, so an entry may be here before the records that it names, when another process
+//! has cut it. It is held back until they are, with what stands behind it.
+//!
 //! Deliberately absent: records from before; readers that are behind fetch for themselves.
 
 use super::blocks::Gather;
 use super::client::Ear;
 use super::offsets::{self, Ask};
+use super::record;
 use super::state::State;
 use crate::log::{Fatal, locked};
-use pulse_dataflows::ports::Topic;
+use pulse_dataflows::epochs::{Entry, inputs};
+use pulse_dataflows::ports::{Cause, Meta, Partition, Topic, partition};
+use pulse_dataflows::quarantine::Quarantine;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::TopicPartitionList;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::Ordering::*;
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
@@ -33,7 +39,11 @@ pub(super) type Wanted = Arc<Mutex<Vec<(usize, u64)>>>;
 
 /// Asks for topics to be followed from their ends of now, `pulse.epochs` from our fence.
 pub(super) fn want(state: &State, wanted: &Wanted, topics: &[Topic]) {
-    for (at, place) in state.places.iter().enumerate().filter(|(_, place)| topics.contains(&place.partition.topic)) {
+    let only = state.only.get();
+    let ours = |p: Partition| {
+        topics.contains(&p.topic) && (p.topic != Topic::Raw || only.is_none_or(|only| only.contains(&p.number)))
+    };
+    for (at, place) in state.places.iter().enumerate().filter(|(_, place)| ours(place.partition)) {
         let mut followed = locked(&place.followed);
         if followed.next.is_none() {
             let end = place.end.load(Acquire);
@@ -51,11 +61,20 @@ pub(super) struct Follower {
     pub consumer: Arc<BaseConsumer<Ear>>,
     pub wanted: Wanted,
     gathers: BTreeMap<usize, Gather>,
+    /// Records of `pulse.epochs` that wait for what they name; at most the epochs in flight.
+    held: VecDeque<Held>,
+}
+
+/// A record of `pulse.epochs` that came too early.
+struct Held {
+    offset: u64,
+    meta: Meta,
+    value: Vec<u8>,
 }
 
 impl Follower {
     pub fn new(state: Arc<State>, consumer: Arc<BaseConsumer<Ear>>, wanted: Wanted) -> Follower {
-        Follower { state, consumer, wanted, gathers: BTreeMap::new() }
+        Follower { state, consumer, wanted, gathers: BTreeMap::new(), held: VecDeque::new() }
     }
     /// Runs until the log is closed.
     pub fn run(mut self) {
@@ -93,11 +112,20 @@ impl Follower {
                     if let Some(at) = self.state.find(message.topic(), message.partition())
                         && let (Some(gather), Some(place)) = (self.gathers.get_mut(&at), self.state.places.get(at))
                     {
-                        let fence = place.partition.topic == Topic::Epochs && message.payload_len() == 0;
-                        if fence && place.ours(message.offset()) > self.state.generation.load(Acquire) {
+                        let offset = place.ours(message.offset());
+                        let epochs = place.partition.topic == Topic::Epochs;
+                        if epochs && message.payload_len() == 0 && offset > self.state.generation.load(Acquire) {
                             return self.state.fail(Fatal::Fenced);
                         }
-                        gather.take(place, &message);
+                        if epochs {
+                            let (meta, value) = (record::meta(Topic::Epochs, &message), message.payload());
+                            self.held.push_back(Held { offset, meta, value: value.unwrap_or_default().to_vec() });
+                        } else {
+                            gather.take(place, &message);
+                        }
+                        if place.partition.topic == Topic::Scored {
+                            self.follows_from(record::meta(Topic::Scored, &message).cause);
+                        }
                         taken += 1;
                     }
                     wait = Duration::ZERO;
@@ -110,8 +138,37 @@ impl Follower {
             }
         }
         if taken > 0 {
+            self.release();
             self.show();
         }
+    }
+    /// What an output follows from is in `events.raw`, whether that is followed here or not: who wants it may wait for it.
+    fn follows_from(&self, cause: Cause) {
+        if let Some(raw) = self.state.place(partition(Topic::Raw, cause.partition)) {
+            raw.end.fetch_max(cause.offset + 1, AcqRel);
+        }
+    }
+    /// Lets entries go on whose records are there.
+    fn release(&mut self) {
+        let epochs = partition(Topic::Epochs, 0);
+        let Some(at) = self.state.layout.find(epochs) else { return };
+        while let Some(held) = self.held.pop_front() {
+            if !self.covers(&held.value) {
+                return self.held.push_front(held);
+            }
+            if let Some(gather) = self.gathers.get_mut(&at) {
+                gather.take_at(held.offset, held.meta, &held.value);
+            }
+        }
+    }
+    /// Are the records that an entry names here, of all partitions that are followed?
+    fn covers(&self, value: &[u8]) -> bool {
+        let Some(mut entry) = Entry::parse(value).filter(|_| Quarantine::parse(value).is_none()) else { return true };
+        entry.widen(self.state.layout.partitions);
+        inputs(self.state.layout.partitions).into_iter().zip(entry.ends).all(|(p, end)| {
+            let gather = self.state.layout.find(p).and_then(|at| self.gathers.get(&at));
+            gather.is_none_or(|gather| gather.next() >= end)
+        })
     }
     /// In the order of places, so that no entry of `pulse.epochs` is seen before what it names.
     fn show(&mut self) {

@@ -8,7 +8,7 @@ use super::offsets::{self, Ask, Named};
 use super::produce::Producer;
 use super::reader::KafkaReader;
 use super::sequence::{self, Hooked};
-use super::state::{OnFatal, Place, State, closed};
+use super::state::{NO_FENCE, OnFatal, Place, State, closed};
 use super::{topics, watch};
 use crate::log::layout::Layout;
 use crate::log::lock::DirLock;
@@ -86,6 +86,31 @@ impl KafkaLog {
         })?;
         drop(producer);
         let state = bounded(&access, &consumer, partitions, &known, &options)?;
+        KafkaLog::running(access, consumer, state, generation, true)
+    }
+    /// Opens the log beside its owner: to append input and to follow. As one of the processes of `generation` it is fenced with
+    /// them; without one nobody fences it, and it may not append outputs.
+    pub fn open_beside(
+        brokers: &str,
+        config: &KafkaConfig,
+        options: Options,
+        generation: Option<u64>,
+    ) -> Result<Arc<KafkaLog>, OpenError> {
+        let access = Access::new(brokers, config)?;
+        let consumer = Arc::new(access.consumer()?);
+        let partitions = topics::find(&access, &consumer)?;
+        let (known, _) = known(&access, &consumer, partitions, options.accept_gap)?;
+        let state = bounded(&access, &consumer, partitions, &known, &options)?;
+        KafkaLog::running(access, consumer, state, generation.unwrap_or(NO_FENCE), false)
+    }
+    /// With its threads.
+    fn running(
+        access: Access,
+        consumer: Arc<BaseConsumer<Ear>>,
+        state: Arc<State>,
+        generation: u64,
+        owner: bool,
+    ) -> Result<Arc<KafkaLog>, OpenError> {
         state.generation.store(generation, Release);
         let producer = Arc::new(Producer::start(&access, access.complaints.clone())?);
         producer.attach(&state);
@@ -94,7 +119,7 @@ impl KafkaLog {
         let (shared, sender, hook) = (state.clone(), producer.clone(), hooked.clone());
         let (watched, asked) = (state.clone(), consumer.clone());
         let threads = vec![
-            thread::Builder::new().name("log-watch".into()).spawn(move || watch::run(&watched, &asked))?,
+            thread::Builder::new().name("log-watch".into()).spawn(move || watch::run(&watched, &asked, owner))?,
             thread::Builder::new().name("log-follower".into()).spawn(move || follower.run())?,
             thread::Builder::new()
                 .name("log-sequencer".into())
@@ -259,6 +284,9 @@ impl EventLog for KafkaLog {
         *locked(&self.hooked) = Some(hook);
         self.follow(&[Topic::Raw, Topic::Labels, Topic::Control, Topic::Epochs]);
         self.nudge();
+    }
+    fn follow_only(&self, partitions: &[u16]) {
+        let _ = self.state.only.set(partitions.to_vec()); // once only
     }
     fn nudge(&self) {
         self.state.ring();

@@ -10,7 +10,7 @@ use pulse_dataflows::ports::{Ack, Acker, LogError, Partition, TOPICS, Topic, par
 use rdkafka::topic_partition_list::Offset;
 use std::collections::{BTreeMap, HashMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::*};
-use std::sync::{Arc, Condvar, Mutex, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::Duration;
 
 /// One partition.
@@ -96,6 +96,8 @@ pub(super) struct State {
     pub accept_gap: bool,
     /// Offset of our fence, or [`NO_FENCE`].
     pub generation: AtomicU64,
+    /// Partitions of `events.raw` that are followed; all, if it is not set.
+    pub only: OnceLock<Vec<u16>>,
     fatal: OnFatal,
     under_way: Mutex<UnderWay>,
     /// The sequencer has something to look at.
@@ -154,6 +156,7 @@ impl State {
             closed: AtomicBool::new(false),
             accept_gap,
             generation: AtomicU64::new(NO_FENCE),
+            only: OnceLock::new(),
             fatal,
             under_way: Mutex::new(UnderWay { next: ENTRY + 1, ..UnderWay::default() }),
             bell: Default::default(),

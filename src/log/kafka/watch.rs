@@ -8,7 +8,7 @@ use super::client::Ear;
 use super::follow::gap;
 use super::offsets::{self, Ask};
 use super::state::State;
-use crate::log::Fatal;
+use crate::log::{Fatal, locked};
 use pulse_dataflows::ports::Topic;
 use rdkafka::consumer::{BaseConsumer, CommitMode, Consumer};
 use rdkafka::topic_partition_list::TopicPartitionList;
@@ -24,12 +24,12 @@ const NAP: Duration = Duration::from_millis(50);
 /// How long a question waits.
 const ASK: Duration = Duration::from_secs(5);
 
-/// Runs until the log is closed.
-pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>) {
+/// Runs until the log is closed. Offsets are the `owner`'s to commit: it knows how far the epochs are.
+pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>, owner: bool) {
     let (mut committed, mut looked) = (Instant::now(), Instant::now());
     while !state.closed() {
         std::thread::sleep(NAP);
-        if committed.elapsed() >= COMMIT {
+        if owner && committed.elapsed() >= COMMIT {
             commit(state, consumer);
             committed = Instant::now();
         }
@@ -38,7 +38,9 @@ pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>) {
             looked = Instant::now();
         }
     }
-    commit(state, consumer);
+    if owner {
+        commit(state, consumer);
+    }
 }
 
 fn commit(state: &State, consumer: &BaseConsumer<Ear>) {
@@ -80,5 +82,8 @@ fn look(state: &State, consumer: &BaseConsumer<Ear>) {
             return state.fail(Fatal::Stopped(why));
         }
         place.start.fetch_max(start, AcqRel);
+        if locked(&place.followed).next.is_none() {
+            place.end.fetch_max(end, AcqRel); // nobody else says so
+        }
     }
 }

@@ -1,0 +1,115 @@
+//! How each part is started, whether all are in one process (`pulse run`) or each has one of its own (`pulse gateway`, ...).
+//!
+//! Deliberately absent: log, store and dataflow; who starts a part has them.
+
+use super::{AppError, Settings, damaged, models, part};
+use crate::access::Access;
+use crate::deliver::{self, Deliver};
+use crate::engine::registry::Registry;
+use crate::gateway::Gateway;
+use crate::http::health;
+use crate::persist::{self, Persist};
+use crate::sidecar;
+use crate::store::Store;
+use crate::telemetry::Metrics;
+use crate::telemetry::exposition::exposition;
+use crate::telemetry::latency::INGEST_TO_ALERT;
+use crate::telemetry::shared::{Shared, Stage};
+use axum::Router;
+use axum::http::{HeaderMap, header};
+use axum::routing::get;
+use pulse_dataflows::ports::EventLog;
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+use tokio::net::TcpListener;
+
+/// What every part of a process uses.
+#[derive(Clone)]
+pub(super) struct Common {
+    pub log: Arc<dyn EventLog>,
+    pub store: Arc<Store>,
+    pub metrics: Metrics,
+    pub shared: Shared,
+}
+
+/// The metrics of a process.
+pub(super) fn metrics() -> (Metrics, Shared) {
+    let metrics: Metrics = Arc::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("pulse")));
+    let shared = Shared::register(&metrics);
+    crate::telemetry::process::register(&metrics);
+    (metrics, shared)
+}
+
+/// `--no-auth` is for loopback addresses.
+pub(super) fn check_public(settings: &Settings, addresses: &[SocketAddr]) -> Result<(), AppError> {
+    let public = addresses.iter().find(|a| settings.no_auth && !a.ip().is_loopback());
+    public.map_or(Ok(()), |address| Err(AppError::Public(*address)))
+}
+
+/// Who may ask.
+pub(super) fn access(settings: &Settings, store: &Arc<Store>) -> Result<Arc<Access>, AppError> {
+    match settings.no_auth {
+        true => Ok(Access::open()),
+        false => Access::with_store(store.clone()).map_err(|e| part("keys")(&e)),
+    }
+}
+
+pub(super) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr), AppError> {
+    let listener = TcpListener::bind(address).await.map_err(|e| AppError::Address(address, e))?;
+    let bound = listener.local_addr().map_err(|e| AppError::Address(address, e))?;
+    Ok((listener, bound))
+}
+
+pub(super) fn gateway(settings: &Settings, of: &Common, access: Arc<Access>) -> Gateway {
+    Gateway::new(of.log.clone(), access, settings.gateway.clone(), of.metrics.clone(), of.shared.clone())
+}
+
+pub(super) fn persist(settings: &Settings, of: &Common) -> Result<Persist, AppError> {
+    let stages = of.shared.clone();
+    let options = persist::Options {
+        currency: settings.detect.decode.shop_currency.clone(),
+        damaged,
+        written: Arc::new(move |took| stages.observe_stage(Stage::Persist, took)),
+    };
+    Persist::start(of.log.clone(), of.store.clone(), &options, &of.metrics).map_err(|e| part("persist")(&e))
+}
+
+pub(super) fn deliver(settings: &Settings, of: &Common) -> Result<Arc<Deliver>, AppError> {
+    let (log, store) = (of.log.clone(), of.store.clone());
+    let mut setup = deliver::Setup::new(settings.webhooks.clone(), store, log, of.metrics.clone());
+    let (stages, whole) = (of.shared.clone(), of.shared.latency.clone());
+    setup.notify = Some(Arc::new(move |took| stages.observe_stage(Stage::Notify, took)));
+    setup.ingest_to_alert = Some(Arc::new(move |took| whole.record(INGEST_TO_ALERT, took)));
+    Deliver::start(setup).map_err(|e| part("deliver")(&e))
+}
+
+pub(super) fn sidecar(
+    settings: &Settings,
+    of: &Common,
+    access: Arc<Access>,
+    registry: Arc<Registry>,
+    webhooks: Option<Arc<Deliver>>,
+) -> Router {
+    sidecar::router(sidecar::Parts {
+        log: of.log.clone(),
+        store: of.store.clone(),
+        access,
+        metrics: of.metrics.clone(),
+        shared: of.shared.clone(),
+        registry: Some(Arc::new(models::Models::new(registry, of.log.clone()))),
+        webhooks,
+        targets: settings.kpi.clone(),
+        checks: Vec::new(),
+    })
+}
+
+/// Metrics and health of a part that answers nothing else.
+pub(super) fn health_only(metrics: &Metrics) -> Router {
+    let metrics = metrics.clone();
+    let page = move |headers: HeaderMap| {
+        let (kind, text) = exposition(&metrics, &headers);
+        std::future::ready(([(header::CONTENT_TYPE, kind)], text))
+    };
+    let ready = || async { health::readyz(&[]) };
+    Router::new().route("/livez", get(health::livez)).route("/readyz", get(ready)).route("/metrics", get(page))
+}

@@ -1,0 +1,47 @@
+//! `pulse gateway`, `persist`, `deliver`, `serve`: one part as a process of its own, on Kafka and a store that all share.
+
+use super::run::{RunArgs, signal};
+use super::{Failure, Folder, process};
+use crate::app::single::{Running, Single};
+use std::net::SocketAddr;
+
+/// Where metrics and health of a part are that answers nothing else.
+const ANYWHERE: SocketAddr = SocketAddr::new(std::net::IpAddr::V4(std::net::Ipv4Addr::LOCALHOST), 0);
+
+/// Arguments of a part.
+#[derive(Clone, Debug, Default, clap::Args)]
+pub struct SingleArgs {
+    /// Data folder and configuration
+    #[command(flatten)]
+    pub folder: Folder,
+    /// Where to listen [default: `gateway.addr` or `sidecar.addr`; persist and deliver: 127.0.0.1 and any port, for metrics and health]
+    #[arg(long, value_name = "ADDR")]
+    pub listen: Option<SocketAddr>,
+    /// Let everybody in without a key; only while the address is a loopback address
+    #[arg(long)]
+    pub no_auth: bool,
+}
+
+impl SingleArgs {
+    /// Runs it, until a signal.
+    pub fn run(&self, which: Single) -> Result<(), Failure> {
+        let args = RunArgs { folder: self.folder.clone(), ..RunArgs::default() };
+        let config = args.load()?;
+        let address = self.listen.unwrap_or(match which {
+            Single::Gateway => config.gateway.addr,
+            Single::Serve => config.sidecar.addr,
+            Single::Persist | Single::Deliver => ANYWHERE,
+        });
+        let settings = crate::app::Settings { no_auth: self.no_auth, ..args.settings(&config) };
+        process::start_logging(&config.telemetry)?;
+        let runtime = tokio::runtime::Runtime::new().map_err(Failure::internal)?;
+        runtime.block_on(async {
+            let running = Running::start(which, &settings, address).await?;
+            println!("{which:?}  http://{}", running.address);
+            signal().await;
+            eprintln!("pulse: stopping");
+            running.stop().await?;
+            Ok(())
+        })
+    }
+}

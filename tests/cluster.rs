@@ -1,0 +1,22 @@
+//! Several worker processes as one dataflow, on a real Apache Kafka: what leaves is what one worker makes of the same log, byte for
+//! byte (`equal`), whatever dies (`kills`), strangers get nowhere (`strangers`), and the page on it says what works (`page`).
+//!
+//! The broker is that of `tests/kafka`'s helpers, on a port of its own.
+
+#[path = "kafka/broker.rs"]
+#[allow(dead_code, reason = "the helpers serve the log's own tests too")]
+mod broker;
+#[path = "cluster/equal.rs"]
+mod equal;
+#[path = "cluster/kills.rs"]
+mod kills;
+#[path = "cluster/page.rs"]
+mod page;
+#[path = "kafka/same.rs"]
+mod same;
+#[path = "cluster/strangers.rs"]
+mod strangers;
+#[path = "cluster/world.rs"]
+mod world;
+
+use broker::*;
