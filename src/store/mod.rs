@@ -70,8 +70,8 @@ pub struct Store {
 }
 
 enum Place {
-    Sqlite(File),
-    Postgres(Server),
+    Sqlite(Box<File>),
+    Postgres(Box<Server>),
 }
 
 struct File {
@@ -114,7 +114,7 @@ impl Store {
         let writer = Db::Sqlite(writer);
         migrate::run(&writer, now_ms())?;
         let file = File { path: path.into(), writer: Mutex::new(writer), copier: None, readers: Mutex::default() };
-        Ok(Store { place: Place::Sqlite(file), up: up() })
+        Ok(Store { place: Place::Sqlite(Box::new(file)), up: up() })
     }
 
     /// From now on no commit copies the write-ahead file back; for who writes much and long.
@@ -135,7 +135,7 @@ impl Store {
             migrate::run(&writer, now_ms()).map_err(|error| error.or_setting(&settings.url))?;
             server.make_days(&writer, days::ahead(now_ms()))?;
             drop(writer);
-            Ok(Store { place: Place::Postgres(server), up: up() })
+            Ok(Store { place: Place::Postgres(Box::new(server)), up: up() })
         })
     }
 
@@ -182,7 +182,8 @@ impl Store {
     /// Asks on one of the read-only connections; given up after five seconds ([`too_slow`] tells).
     pub fn read<R>(&self, f: impl FnOnce(&Db) -> Result<R>) -> Result<R> {
         match &self.place {
-            Place::Sqlite(File { path, readers, .. }) => {
+            Place::Sqlite(file) => {
+                let File { path, readers, .. } = &**file;
                 let kept = lock(readers).pop();
                 let mut db = match kept {
                     Some(db) => db,
