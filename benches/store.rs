@@ -1,4 +1,5 @@
-//! How fast records get from the log into the store, and how large they are there: `cargo bench --bench store -- [events]`.
+//! How fast records get from the log into the store, and how large they are there: `cargo bench --bench store -- [events] [url]`.
+//! With the address of an empty PostgreSQL database also into that, beside a bare COPY of the same rows into the same tables.
 //!
 //! A log with a simulated shop's events, scored as they are live, is read by persist, one transaction after another on this
 //! thread. Rows are scored events; their entities, hours and series are written with them.
@@ -10,9 +11,10 @@ use pulse::engine::{Engine, Options};
 use pulse::log::SqliteLog;
 use pulse::persist::{self, Worker};
 use pulse::simulate::{Shop, ShopConfig};
-use pulse::store::Store;
+use pulse::store::{Settings, Store, Target, Url};
 use pulse::telemetry::Metrics;
 use pulse_dataflows::ports::{EventLog, Meta, Records, Request, Topic, partition};
+use std::io::{Read, Write};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -20,6 +22,8 @@ use std::time::{Duration, Instant};
 static GLOBAL: mimalloc::MiMalloc = mimalloc::MiMalloc;
 
 const CHUNK: usize = 1_000;
+/// Times that PostgreSQL is filled.
+const ROUNDS: usize = 3;
 
 fn main() {
     let events = std::env::args().skip(1).find_map(|word| word.parse().ok()).unwrap_or(50_000);
@@ -52,7 +56,48 @@ fn main() {
         per(size(&dir.path().join("log.db")))
     );
     tables(&path, events);
+    if let Some(url) = std::env::args().find(|word| word.starts_with("postgres")) {
+        (0..ROUNDS).for_each(|_| server(&log, &url));
+    }
     log.close();
+}
+
+/// The two large tables, which COPY fills too, and all that persist writes.
+const LARGE: [&str; 2] = ["scored_events", "event_entities"];
+const ALL: &str = "scored_events, event_entities, event_hours, alerts, incidents, alert_history, labels, rejects, series_rollup, reader_positions";
+
+/// One round: persist into an empty store, then COPY of the rows that it left, as one stream for each table.
+fn server(log: &Arc<SqliteLog>, url: &str) {
+    let settings = Settings { url: Url(url.into()), connections: 4 };
+    let store = Arc::new(Store::at(&Target::Server(settings)).expect("a server"));
+    let mut client = postgres::Client::connect(url, postgres::NoTls).expect("a connection");
+    client.batch_execute(&format!("SET synchronous_commit = off; TRUNCATE {ALL}")).expect("empty tables");
+    let options = persist::Options::default();
+    let mut worker = Worker::open(log.clone(), store, &options, &Metrics::default()).expect("a worker");
+    let (began, cpu) = (Instant::now(), cpu_s());
+    while worker.step().expect("a step") > 0 {}
+    let (persist, cpu) = (began.elapsed().as_secs_f64(), cpu_s() - cpu);
+    let dumps = LARGE.map(|table| {
+        let mut bytes = Vec::new();
+        let mut from = client.copy_out(&format!("COPY {table} TO STDOUT (FORMAT binary)")).expect("COPY");
+        from.read_to_end(&mut bytes).expect("rows");
+        bytes
+    });
+    client.batch_execute(&format!("TRUNCATE {ALL}")).expect("empty tables");
+    let (began, mut rows) = (Instant::now(), 0);
+    for (table, bytes) in LARGE.iter().zip(&dumps) {
+        let mut to = client.copy_in(&format!("COPY {table} FROM STDIN (FORMAT binary)")).expect("COPY");
+        to.write_all(bytes).expect("rows");
+        rows += to.finish().expect("rows");
+    }
+    let copy = began.elapsed().as_secs_f64();
+    let rate = |seconds: f64| rows as f64 / seconds;
+    println!(
+        "PostgreSQL, {rows} rows of events and entities: persist {:.0} rows/s ({cpu:.1} s of its own CPU), bare COPY {:.0} rows/s, ratio {:.2}",
+        rate(persist),
+        rate(copy),
+        copy / persist
+    );
 }
 
 /// Bytes by table and index, where SQLite can tell.

@@ -28,7 +28,7 @@ pub enum AuditError {
     Log(#[from] LogError),
     /// The store does not answer.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
 }
 
 /// The sums. Records and ids of the log as far as it is kept.
@@ -274,14 +274,14 @@ impl Pass<'_> {
 
     /// Ids in the store.
     fn kept(&self) -> Result<BTreeSet<u128>, AuditError> {
-        let db = self.store.reader()?; // no time limit: this one may take long
-        let mut statement = db.prepare("SELECT source, event_id FROM scored_events")?;
-        let mut rows = statement.query([])?;
         let mut kept = BTreeSet::new();
-        while let Some(row) = rows.next()? {
-            let (source, id): (String, String) = (row.get(0)?, row.get(1)?);
-            kept.extend(Some(hash(&source, &id)).filter(|hash| (self.mine)(*hash)));
-        }
+        self.store.read_long(|db| {
+            db.prepare("SELECT source, event_id FROM scored_events")?.each([], |row| {
+                let (source, id): (String, String) = (row.get(0)?, row.get(1)?);
+                kept.extend(Some(hash(&source, &id)).filter(|hash| (self.mine)(*hash)));
+                Ok(())
+            })
+        })?;
         Ok(kept)
     }
 

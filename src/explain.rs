@@ -9,7 +9,8 @@ use pulse_dataflows::control::Control;
 use pulse_dataflows::ports::{EventLog, LogError, Topic, partition};
 use pulse_models::features::{FEATURE_SCHEMA, Group};
 use pulse_operators::record::scored::{decode_row, figures};
-use pulse_operators::score::{RowScratch, score_rows};
+use pulse_operators::score::{RowScratch, score_rows, score_sample};
+use pulse_operators::series::Compared;
 use serde::{Deserialize, Serialize};
 use serde_json::value::RawValue;
 use std::collections::BTreeMap;
@@ -21,8 +22,8 @@ pub enum ExplainError {
     /// The stored record is none.
     #[error("the stored record cannot be read: {0}")]
     Record(#[from] serde_json::Error),
-    /// Scored by the detector of its series.
-    #[error("it was scored by its series and has no feature row: only --from-log can check it")]
+    /// A record of an older version.
+    #[error("the record holds nothing that its score could be computed from: only --from-log can check it")]
     NoFeatures,
     /// Another version of the product made it.
     #[error("its features are of schema {0}, this program has {FEATURE_SCHEMA}")]
@@ -57,8 +58,23 @@ struct Record<'a> {
     feature_schema: u32,
     #[serde(borrow)]
     features: Option<&'a str>,
+    series: Option<Past<'a>>,
     #[serde(borrow)]
     rules_decades: Option<&'a RawValue>,
+}
+
+/// What the score of a `metric.sample` rests on, as text.
+#[derive(Deserialize)]
+struct Past<'a> {
+    #[serde(borrow)]
+    off: &'a RawValue,
+    #[serde(borrow)]
+    deviation: &'a RawValue,
+}
+impl Past<'_> {
+    fn read(&self) -> Option<Compared> {
+        Some(Compared { off: self.off.get().parse().ok()?, deviation: self.deviation.get().parse().ok()? })
+    }
 }
 
 /// The members that are compared.
@@ -95,14 +111,22 @@ pub fn promoted(log: &dyn EventLog) -> Result<BTreeMap<String, String>, LogError
     Ok(found)
 }
 
-/// Recomputes score, p-value and parts of a stored record from its feature row, its rules' part and its bundle; what differs.
-/// `promoted`: checksums that the log names, where there is a log.
+/// Recomputes score, p-value and parts of a stored record from its feature row, its rules' part and its bundle, of a
+/// `metric.sample` from its distance to the past of its series; what differs. `promoted`: checksums that the log names, where there is a log.
 pub fn verify(
     json: &str,
     registry: &Registry,
     promoted: &BTreeMap<String, String>,
 ) -> Result<Vec<Difference>, ExplainError> {
     let record: Record = serde_json::from_str(json)?;
+    if let Some(past) = &record.series {
+        let Some(past) = past.read() else {
+            let (stored, again) = (json.into(), "no numbers".into());
+            return Ok(vec![Difference { what: "series", stored, again }]);
+        };
+        let surprise = score_sample(past);
+        return differences(json, &figures(surprise, Some(surprise), None));
+    }
     let encoded = record.features.ok_or(ExplainError::NoFeatures)?;
     if record.feature_schema != FEATURE_SCHEMA {
         return Err(ExplainError::Schema(record.feature_schema));
@@ -131,13 +155,21 @@ pub fn verify(
     score_rows(bundle.model(record.group), &[row], std::iter::once(rules), &mut RowScratch::default(), |_, weighed| {
         again = figures(weighed.surprise, Some(weighed.base), rules);
     });
-    let (stored, again): (Figures, Figures) = (serde_json::from_str(json)?, serde_json::from_str(&again)?);
-    for ((what, stored), (_, again)) in stored.members().into_iter().zip(again.members()) {
-        if stored != again {
-            differences.push(Difference { what, stored: stored.into(), again: again.into() });
-        }
-    }
+    differences.extend(self::differences(json, &again)?);
     Ok(differences)
+}
+
+/// The figures of a record beside those that came out; what differs.
+fn differences(json: &str, again: &str) -> Result<Vec<Difference>, ExplainError> {
+    let (stored, again): (Figures, Figures) = (serde_json::from_str(json)?, serde_json::from_str(again)?);
+    let both = stored.members().into_iter().zip(again.members());
+    let differs = both.filter(|((_, stored), (_, again))| stored != again);
+    let told = |((what, stored), (_, again)): ((_, &str), (_, &str))| Difference {
+        what,
+        stored: stored.into(),
+        again: again.into(),
+    };
+    Ok(differs.map(told).collect())
 }
 
 /// Repeats the recorded log; the scored record of the event at this place of `events.raw`, if one came out.

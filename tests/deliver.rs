@@ -10,6 +10,8 @@ mod forbidden;
 mod outcomes;
 #[path = "deliver/pace.rs"]
 mod pace;
+#[path = "api/place.rs"]
+mod place;
 #[path = "deliver/receiver.rs"]
 mod receiver;
 #[path = "deliver/signing.rs"]

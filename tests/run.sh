@@ -36,5 +36,7 @@ fi
 
 # a real Apache Kafka; the tests start and stop it themselves
 tests/services/kafka.sh install
+# and a real PostgreSQL
+tests/services/postgres.sh install
 
 exec cargo test --workspace --locked "$@"

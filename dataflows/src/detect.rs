@@ -17,16 +17,17 @@ use crate::ports::{Acker, Cause, EventLog, LogError, Meta, Partition, Records, T
 use crate::quarantine::{Extent, Quarantines};
 use crate::tally::Mark;
 pub use crate::tally::Tally;
-use pulse_models::features::GROUPS;
+use pulse_models::features::{GROUPS, Group};
 use pulse_operators::alert::Message;
 use pulse_operators::batch::Batch;
 use pulse_operators::cause::working;
 use pulse_operators::decide::{Outputs, decide_batch, deciding};
 use pulse_operators::dedup::{Ids, probes};
-use pulse_operators::entity::{Entities, TABLES, touches};
+use pulse_operators::entity::{Entities, TABLES, answers_of, touches};
 use pulse_operators::flow::{Checkpoints, Progress};
 use pulse_operators::gather::gather;
 use pulse_operators::keyed::keyed;
+use pulse_operators::record::Answers;
 use pulse_operators::report::{Reports, Seen, report};
 use pulse_operators::score::Scorer;
 use pulse_operators::series::{self, Preaggregate};
@@ -296,10 +297,15 @@ fn blob(job: &Job, blob: Blob) -> Option<Vec<u8>> {
 fn points(batch: &Boxed, merged: &mut Preaggregate) -> Seen {
     let money = batch.context.money();
     let work = working("Points");
-    let mut naming = series::Naming::default();
-    for (_, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
+    let (mut naming, mut answers) = (series::Naming::default(), Answers::default());
+    for (slot, event) in batch.events.iter().enumerate().filter(|(slot, _)| batch.is_scored(*slot)) {
         work.at(event.order());
-        series::points(event, &batch.arena, &money, merged);
+        let pays = event.event_type.group() == Group::Payment;
+        if pays {
+            answers_of(batch, slot, &mut answers);
+        }
+        let again = pays && series::tried_again(&answers);
+        series::points(event, &batch.arena, &money, again, merged);
         naming.take(event, &batch.arena);
     }
     Seen {

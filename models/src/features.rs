@@ -4,7 +4,7 @@
 //! Deliberately absent: how the numbers come about (that is the operators' business).
 
 /// Version of this table; stored with every score. Raised whenever a column changes its meaning.
-pub const FEATURE_SCHEMA: u32 = 2;
+pub const FEATURE_SCHEMA: u32 = 3;
 
 /// Groups of event types; each has scaling, ensemble, calibration and alert budget of its own.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, serde::Serialize, serde::Deserialize)]
@@ -64,30 +64,30 @@ columns! {
     COUNTRY_MISMATCH = "country_mismatch", "How many of the countries (IP, billing, shipping) differ";
     BOT = "bot", "The user agent is a robot's";
     CATALOGUE_RATIO = "catalogue_ratio", "Largest |ln(price / catalogue price)| of the items";
-    CUSTOMER_10M = "customer_10m", "Events of this customer in 10 minutes";
+    CUSTOMER_10M = "customer_10m", "Events of this customer in 10 minutes outside this session";
     CUSTOMER_1D = "customer_1d", "Events of this customer in a day";
     CUSTOMER_30D = "customer_30d", "Events of this customer in 30 days";
-    CUSTOMER_GAP = "customer_gap", "Seconds since this customer's last event";
+    CUSTOMER_GAP = "customer_gap", "Time since this customer's last visit";
     AMOUNT_VS_CUSTOMER = "amount_vs_customer", "Amount against this customer's own";
     CUSTOMER_NEW_PAIRS = "customer_new_pairs", "Country, device or card not seen with this customer before";
     SESSION_10M = "session_10m", "Events of this session in 10 minutes";
-    SESSION_GAP = "session_gap", "Seconds since this session's last event";
-    DEVICE_10M = "device_10m", "Events of this device in 10 minutes";
-    DEVICE_1D = "device_1d", "Events of this device in a day";
+    SESSION_GAP = "session_gap", "Time since this session's last event";
+    DEVICE_10M = "device_10m", "Events of this device in 10 minutes that are not this customer's";
+    DEVICE_1D = "device_1d", "Events of this device in a day that are not this customer's";
     DEVICE_CARDS = "device_cards", "Different cards on this device in a day";
     DEVICE_CUSTOMERS = "device_customers", "Different customers on this device in a day";
     CARD_10M = "card_10m", "Events of this card in 10 minutes";
     CARD_1D = "card_1d", "Events of this card in a day";
-    AMOUNT_VS_CARD = "amount_vs_card", "Amount against this card's own";
-    IP_10M = "ip_10m", "Events of this IP address in 10 minutes";
-    IP_1D = "ip_1d", "Events of this IP address in a day";
+    AMOUNT_VS_CARD = "amount_vs_card", "Amount against this card's own, where more is known of the card than of the customer";
+    IP_10M = "ip_10m", "Events of this IP address in 10 minutes from other devices";
+    IP_1D = "ip_1d", "Events of this IP address in a day from other devices";
     IP_CARDS = "ip_cards", "Different cards from this IP address in a day";
-    EMAIL_1D = "email_1d", "Events of this e-mail address in a day";
-    FAILURES_1H = "failures_1h", "Failed payments and logins of customer, device, card or IP in an hour, the most of them";
+    EMAIL_1D = "email_1d", "Events of this e-mail address in a day outside this session, without an account";
+    FAILURES_1H = "failures_1h", "Failed payments or logins within an hour of this customer, device, card or IP address";
     PRICE_VS_PRODUCT = "price_vs_product", "Item price against the product's own";
     PRODUCT_1H = "product_1h", "Events of the busiest product in an hour";
     REFUNDS_30D = "refunds_30d", "Refunds and returns of this customer in 30 days";
-    COUPONS_1D = "coupons_1d", "Uses of coupons by customer, device or IP in a day, the most of them";
+    COUPONS_1D = "coupons_1d", "Orders with a coupon, and refused coupons, in a day of this customer, device or IP address";
     EXTRA_VALUE = "amount_vs_extra", "Amount against the configured extra entity's own";
     EXTRA_10M = "extra_10m", "Events of the busiest configured extra entity in 10 minutes";
 }

@@ -4,6 +4,7 @@
 //! Deliberately absent: who is told (that is delivery's), and scores (they are final when they come here).
 
 use crate::record::scored::{Severity, rfc3339, text};
+use crate::series::Segment;
 use bitcode::{Decode, Encode};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
@@ -41,6 +42,8 @@ pub struct Anomaly {
     pub cause: String,
     /// How bad.
     pub severity: Severity,
+    /// Segments whose incident of failed payments would explain it; empty for all but failed payments.
+    pub fails_in: Vec<Segment>,
     /// Notifications a day, from the configuration in force.
     pub budget: u32,
     /// The event is history that was only to be learnt from.
@@ -154,8 +157,8 @@ impl AlertBook {
         storm.last().filter(|_| storm.len() >= MAX_OF_CAUSE).map_or(own, |(_, key)| *key)
     }
 
-    /// Takes one anomaly in; what is to be said.
-    pub fn take(&mut self, anomaly: &Anomaly, out: &mut Vec<Message>) {
+    /// Takes one anomaly in; what is to be said. `explained`: an open incident tells of it already, so nobody is notified.
+    pub fn take(&mut self, anomaly: &Anomaly, explained: bool, out: &mut Vec<Message>) {
         if anomaly.quiet {
             return;
         }
@@ -185,16 +188,20 @@ impl AlertBook {
             count: 1,
             entity: anomaly.entity.clone(),
             cause: anomaly.cause.clone(),
-            suppressed: self.suppress(anomaly),
+            suppressed: self.suppress(anomaly, explained),
         };
         out.push(open.message("anomaly.opened", anomaly.time_ms, anomaly));
         self.open.insert(key, open);
     }
 
-    /// Why nobody is notified, if so: the event is old, or the day's hard cap of twice the budget is used up.
-    fn suppress(&mut self, anomaly: &Anomaly) -> Option<String> {
+    /// Why nobody is notified, if so: the event is old, an incident tells of it, or the day's hard cap of twice the budget is
+    /// used up.
+    fn suppress(&mut self, anomaly: &Anomaly, explained: bool) -> Option<String> {
         if anomaly.clock_ms - anomaly.time_ms > PAGES_FOR_MS {
             return Some("old".into());
+        }
+        if explained {
+            return Some("incident".into());
         }
         let day = anomaly.clock_ms.div_euclid(DAY_MS);
         if day != self.day {
@@ -238,6 +245,7 @@ mod tests {
             entity: ("card".into(), "fp_\"1".into()),
             cause: "velocity_card_10m".into(),
             severity: Severity::Warning,
+            fails_in: vec![],
             budget: 1,
             quiet: false,
             scored: b"{\"id\":\"e\"}".to_vec(),
@@ -251,7 +259,7 @@ mod tests {
     #[test]
     fn an_attack_is_one_alert() {
         let (mut book, mut out) = (AlertBook::default(), vec![]);
-        (0..1000).for_each(|i| book.take(&anomaly(i, i as i64), &mut out));
+        (0..1000).for_each(|i| book.take(&anomaly(i, i as i64), false, &mut out));
         assert_eq!(types(&out).iter().filter(|t| *t == "anomaly.opened").count(), 1);
         assert_eq!(out.len(), 10, "opened, then at 2, 4, ... 512");
         out.clear();
@@ -263,12 +271,12 @@ mod tests {
     fn a_storm_is_a_few_alerts() {
         let (mut book, mut out) = (AlertBook::default(), vec![]);
         let device = |i: u64| ("device".to_owned(), i.to_string());
-        (0..1000).for_each(|i| book.take(&Anomaly { entity: device(i), ..anomaly(i, i as i64) }, &mut out));
+        (0..1000).for_each(|i| book.take(&Anomaly { entity: device(i), ..anomaly(i, i as i64) }, false, &mut out));
         assert_eq!(types(&out).iter().filter(|t| *t == "anomaly.opened").count(), MAX_OF_CAUSE);
         // another cause is another matter, and the next hour is news again
-        book.take(&Anomaly { cause: "new_device".into(), ..anomaly(2000, 1000) }, &mut out);
+        book.take(&Anomaly { cause: "new_device".into(), ..anomaly(2000, 1000) }, false, &mut out);
         book.advance(WINDOW_MS + 2000, &mut out);
-        book.take(&Anomaly { entity: device(5000), ..anomaly(5000, WINDOW_MS + 3000) }, &mut out);
+        book.take(&Anomaly { entity: device(5000), ..anomaly(5000, WINDOW_MS + 3000) }, false, &mut out);
         assert_eq!(types(&out).iter().filter(|t| *t == "anomaly.opened").count(), MAX_OF_CAUSE + 2);
     }
 
@@ -277,7 +285,7 @@ mod tests {
         let (mut book, mut out) = (AlertBook::default(), vec![]);
         for i in 0..4 {
             let entity = ("card".into(), i.to_string());
-            book.take(&Anomaly { entity, ..anomaly(i, 5) }, &mut out);
+            book.take(&Anomaly { entity, ..anomaly(i, 5) }, false, &mut out);
         }
         let suppressed: Vec<_> = out
             .iter()
@@ -290,16 +298,31 @@ mod tests {
     }
 
     #[test]
+    fn what_an_incident_tells_pages_nobody_and_costs_no_budget() {
+        let (mut book, mut out) = (AlertBook::default(), vec![]);
+        (0..3).for_each(|i| book.take(&Anomaly { cause: i.to_string(), ..anomaly(i, 5) }, true, &mut out));
+        book.take(&anomaly(3, 5), false, &mut out);
+        let suppressed =
+            |m: &Message| serde_json::from_slice::<serde_json::Value>(&m.json).unwrap()["data"]["suppressed"].clone();
+        let said: Vec<_> = out.iter().map(suppressed).collect();
+        assert_eq!(
+            said,
+            ["\"incident\"", "\"incident\"", "\"incident\"", "null"]
+                .map(|s| serde_json::from_str::<serde_json::Value>(s).unwrap())
+        );
+    }
+
+    #[test]
     fn history_that_is_only_learnt_from_raises_nothing() {
         let (mut book, mut out) = (AlertBook::default(), vec![]);
-        book.take(&Anomaly { quiet: true, ..anomaly(1, 5) }, &mut out);
+        book.take(&Anomaly { quiet: true, ..anomaly(1, 5) }, false, &mut out);
         assert_eq!((out.len(), &book), (0, &AlertBook::default()));
     }
 
     #[test]
     fn the_state_survives_its_bytes() {
         let (mut book, mut out) = (AlertBook::default(), vec![]);
-        book.take(&anomaly(1, 5), &mut out);
+        book.take(&anomaly(1, 5), false, &mut out);
         assert_eq!(bitcode::decode::<AlertBook>(&bitcode::encode(&book)).unwrap(), book);
     }
 }

@@ -5,6 +5,7 @@
 
 use crate::context::Context;
 use crate::record::{Answer, Arena, Event, EventType, Reason, Reject, RuleHit};
+use crate::series::Compared;
 use pulse_models::features::Row;
 use std::sync::Arc;
 
@@ -40,6 +41,8 @@ pub struct Score {
     pub reasons: Vec<Reason>,
     /// The features the model saw.
     pub row: Row,
+    /// A `metric.sample` against the past of its series.
+    pub past: Option<Compared>,
     /// The part that decided.
     pub channel: Channel,
     /// A kind of entity of this event has less than a week of history here.

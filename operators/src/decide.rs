@@ -7,7 +7,9 @@ use crate::batch::{Batch, Channel, Score};
 use crate::cause::working;
 use crate::record::scored::{Decision, Severity, on_scale, scored, text};
 use crate::record::{EntityKind, Event};
+use crate::series::{Dimension, Segment};
 use crate::threshold::{Thresholds, of_group};
+use pulse_models::features::{COLUMNS, FAILURES_1H, Group};
 use std::collections::{BTreeMap, VecDeque};
 use timely::container::CapacityContainerBuilder as Builder;
 use timely::dataflow::channels::pact::{Exchange, Pipeline};
@@ -108,6 +110,26 @@ pub fn subject(batch: &Batch, event: &Event, score: &Score) -> (String, String) 
         .unwrap_or_else(|| ("event".to_owned(), batch.arena.get(event.id).to_owned()))
 }
 
+/// What a payment that fails again and again is a case of while payments fail everywhere. Many cards on one device are not.
+const FAILS_AGAIN: [&str; 2] = ["payment_failures_card", "velocity_card_10m"];
+
+/// Segments whose incident of failed payments would explain this anomaly.
+fn fails_in(batch: &Batch, event: &Event, score: &Score) -> Vec<Segment> {
+    let repeated = score.hits.iter().all(|hit| FAILS_AGAIN.contains(&hit.rule.as_str()));
+    let fails = COLUMNS.get(FAILURES_1H).is_some_and(|column| score.reasons.iter().any(|r| r.code == column.0));
+    if event.event_type.group() != Group::Payment || !repeated || score.hits.is_empty() && !fails {
+        return Vec::new();
+    }
+    let mut segments = vec![Segment::total()];
+    let known = event.country.known().then(|| Segment::new(Dimension::Country, event.country.as_str()));
+    segments.extend(known);
+    for (dimension, span) in [(Dimension::Method, event.payment_method), (Dimension::Source, event.source)] {
+        let label = batch.arena.get(span);
+        segments.extend((!label.is_empty()).then(|| Segment::new(dimension, label)));
+    }
+    segments
+}
+
 fn anomaly(batch: &Batch, event: &Event, score: &Score, decision: &Decision, json: &[u8]) -> Anomaly {
     let cause = score.hits.first().map(|hit| hit.rule.clone());
     Anomaly {
@@ -120,6 +142,7 @@ fn anomaly(batch: &Batch, event: &Event, score: &Score, decision: &Decision, jso
         entity: subject(batch, event, score),
         cause: cause.or_else(|| score.reasons.first().map(|r| r.code.clone())).unwrap_or_else(|| "unusual".into()),
         severity: decision.severity,
+        fails_in: fails_in(batch, event, score),
         budget: batch.context.budget(),
         quiet: batch.context.is_quiet(event.time_ms),
         scored: json.to_vec(),

@@ -64,7 +64,9 @@ fn flags(event: &Event, batch: &Batch) -> u8 {
     let status = batch.arena.get(event.payment_status);
     let failed = matches!(event.event_type, EventType::PaymentFailed | EventType::AccountLoginFailed)
         || matches!(status, "failed" | "declined");
-    let coupon = event.coupon.len > 0 || matches!(event.event_type, EventType::CouponApplied | EventType::CouponDenied);
+    // the same coupon goes along from the basket to the order: the order is the use
+    let used = event.coupon.len > 0 && event.event_type == EventType::OrderCompleted;
+    let coupon = used || event.event_type == EventType::CouponDenied;
     let refund = event.event_type.group() == Group::Return;
     let set = [(failed, flag::FAILURE), (refund, flag::REFUND), (coupon, flag::COUPON), (event.late, flag::LATE)];
     set.into_iter().fold(0, |flags, (is, flag)| if is { flags | flag } else { flags })
@@ -274,7 +276,8 @@ impl Stateful<Touch, Placed> for Entities {
             Some(table) => table.touch(touch.key, touch.time_ms, || EntityState::new(touch.time_ms)).touch(touch),
             None => {
                 let series = self.samples.touch(touch.key, touch.time_ms, SampleState::default);
-                Answer { z: series.update(f64::from(touch.amount), touch.time_ms), ..Answer::default() }
+                let past = series.update(f64::from(touch.amount), touch.time_ms);
+                Answer { mean: past.off, deviation: past.deviation, ..Answer::default() }
             }
         };
         Placed { place: touch.place, home: touch.home, answer }

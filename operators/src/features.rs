@@ -15,17 +15,24 @@ pub const PRIOR_DEVIATION: f32 = 1.0;
 /// Smallest deviation that is believed: entities that always pay the same are not infinitely surprising at 10 % more.
 pub const LEAST_DEVIATION: f32 = 0.1;
 
+/// Events with the amount of one purchase: payment tried, authorised, order. So many amounts are one observation.
+pub const EVENTS_OF_A_PURCHASE: f32 = 3.0;
+/// A customer who was away for so long comes for another visit: the time between two pages of one visit says nothing about
+/// how long somebody stays away.
+pub const NEW_VISIT_S: f32 = 1800.0;
+
 /// The same for the price of a product: list prices hardly vary, and a sale is no error.
 pub const LEAST_PRICE_DEVIATION: f32 = 0.2;
 
 /// How far `value` is from an entity's own values: (asinh(value) - mean) / deviation, both shrunk. `least` is the smallest
-/// deviation that is believed. With n amounts the variance is the mean of own and prior variance, weighed n : [`PRIOR_STRENGTH`], and the whole is multiplied by
-/// n / (n + [`PRIOR_STRENGTH`]), so that one earlier amount says little. `NAN` without value or earlier amounts.
-pub fn against_own(value: f64, answer: &Answer, least: f32) -> f32 {
+/// deviation that is believed, `each`: so many amounts are one observation. With n observations the variance is the mean of own
+/// and prior variance, weighed n : [`PRIOR_STRENGTH`], and the whole is multiplied by n / (n + [`PRIOR_STRENGTH`]), so that one
+/// earlier purchase says little. `NAN` without value or earlier amounts.
+pub fn against_own(value: f64, answer: &Answer, least: f32, each: f32) -> f32 {
     if answer.amounts == 0 || value.is_nan() {
         return f32::NAN;
     }
-    let n = answer.amounts.min(1000) as f32;
+    let n = answer.amounts.min(1000) as f32 / each;
     let own = answer.deviation.max(least);
     let total = n + PRIOR_STRENGTH;
     let variance = (n * own * own + PRIOR_STRENGTH * PRIOR_DEVIATION * PRIOR_DEVIATION) / total;
@@ -74,29 +81,49 @@ pub fn assemble(event: &Event, arena: &Arena, answers: &Answers, settings: &Sett
     row
 }
 
-/// Columns that say nothing about events of a group: a customer with many refunds who looks at a product is no news.
+/// Columns that say nothing about events of a group: a customer with many refunds who looks at a product is no news, what
+/// somebody sends back is as dear as what they bought, many log in and buy from an office, and how long a customer stayed away
+/// is told by the first thing they do.
 fn beside_the_point(group: Group) -> &'static [usize] {
     match group {
         Group::Browse => &[
             HOUR,
             COUNTRY_MISMATCH,
+            CUSTOMER_10M,
+            CUSTOMER_1D,
+            CUSTOMER_30D,
             CUSTOMER_NEW_PAIRS,
             DEVICE_CARDS,
             DEVICE_CUSTOMERS,
             IP_CARDS,
+            EMAIL_1D,
             FAILURES_1H,
             REFUNDS_30D,
             COUPONS_1D,
-            CUSTOMER_30D,
         ],
-        Group::Cart => &[HOUR, COUNTRY_MISMATCH, CUSTOMER_NEW_PAIRS, DEVICE_CARDS, IP_CARDS, FAILURES_1H, REFUNDS_30D],
-        Group::Payment | Group::Order => &[REFUNDS_30D],
+        Group::Cart => &[
+            HOUR,
+            COUNTRY_MISMATCH,
+            CUSTOMER_10M,
+            CUSTOMER_30D,
+            CUSTOMER_GAP,
+            CUSTOMER_NEW_PAIRS,
+            DEVICE_CARDS,
+            IP_10M,
+            IP_1D,
+            IP_CARDS,
+            FAILURES_1H,
+            REFUNDS_30D,
+        ],
+        Group::Payment => &[HOUR, CUSTOMER_10M, CUSTOMER_30D, CUSTOMER_GAP, SESSION_GAP, IP_10M, IP_1D, REFUNDS_30D],
+        Group::Order => &[HOUR, CUSTOMER_10M, CUSTOMER_30D, SESSION_GAP, IP_10M, IP_1D, REFUNDS_30D],
         Group::Return => &[
             HOUR,
             CUSTOMER_10M,
             CUSTOMER_1D,
             CUSTOMER_30D,
             CUSTOMER_GAP,
+            AMOUNT_VS_CUSTOMER,
             CUSTOMER_NEW_PAIRS,
             SESSION_10M,
             SESSION_GAP,
@@ -106,6 +133,7 @@ fn beside_the_point(group: Group) -> &'static [usize] {
             DEVICE_CUSTOMERS,
             CARD_10M,
             CARD_1D,
+            AMOUNT_VS_CARD,
             IP_10M,
             IP_1D,
             IP_CARDS,
@@ -115,15 +143,19 @@ fn beside_the_point(group: Group) -> &'static [usize] {
             COUPONS_1D,
         ],
         Group::Account => &[
+            HOUR,
             CUSTOMER_10M,
             CUSTOMER_1D,
             CUSTOMER_30D,
+            CUSTOMER_GAP,
             SESSION_10M,
             SESSION_GAP,
             DEVICE_10M,
             DEVICE_1D,
             EMAIL_1D,
             DEVICE_CARDS,
+            IP_10M,
+            IP_1D,
             IP_CARDS,
             REFUNDS_30D,
             COUPONS_1D,
@@ -188,44 +220,62 @@ fn country_mismatch(event: &Event) -> f32 {
         .fold(f32::NAN, |sum, differ| if sum.is_nan() { differ } else { sum + differ })
 }
 
+/// Events of `outer` that are not those of any `inner`, which are part of it as a rule (a customer or a session on a device, a
+/// device behind an address): a busy person is one oddity, not one for each thing that goes with them. All of them where no
+/// `inner` is known.
+fn beside(outer: &Answer, inner: [Option<&Answer>; 2], window: usize) -> f32 {
+    let count = |answer: &Answer| answer.counts.get(window).copied().unwrap_or(0);
+    let most = inner.into_iter().flatten().map(count).max().unwrap_or(0);
+    count(outer).saturating_sub(most) as f32
+}
+
+/// Places of windows in `counts`.
+const TEN_MINUTES: usize = 0;
+const DAY: usize = 2;
+const THIRTY_DAYS: usize = 4;
+
 /// Columns of one entity each.
 fn entities(event: &Event, answers: &Answers, row: &mut Row) {
     let answer = |kind: EntityKind| answers.single.get(kind as usize).and_then(Option::as_ref);
     let gap = |answer: &Answer| if answer.gap_s < 0.0 { f32::NAN } else { answer.gap_s };
-    if let Some(customer) = answer(EntityKind::Customer) {
-        row[CUSTOMER_10M] = customer.counts[0] as f32;
-        row[CUSTOMER_1D] = customer.counts[2] as f32;
-        row[CUSTOMER_30D] = customer.counts[4] as f32;
-        row[CUSTOMER_GAP] = gap(customer);
-        row[AMOUNT_VS_CUSTOMER] = against_own(event.amount, customer, LEAST_DEVIATION);
+    let (session, device) = (answer(EntityKind::Session), answer(EntityKind::Device));
+    let customer = answer(EntityKind::Customer);
+    if let Some(customer) = customer {
+        row[CUSTOMER_10M] = beside(customer, [session, None], TEN_MINUTES);
+        row[CUSTOMER_1D] = customer.counts[DAY] as f32;
+        row[CUSTOMER_30D] = customer.counts[THIRTY_DAYS] as f32;
+        row[CUSTOMER_GAP] = if customer.gap_s >= NEW_VISIT_S { customer.gap_s } else { f32::NAN };
+        row[AMOUNT_VS_CUSTOMER] = against_own(event.amount, customer, LEAST_DEVIATION, EVENTS_OF_A_PURCHASE);
         row[REFUNDS_30D] = f32::from(customer.refunds_30d);
         if customer.gap_s >= 0.0 {
             let partners = 1 << pair::COUNTRY | 1 << pair::DEVICE | 1 << pair::CARD;
             row[CUSTOMER_NEW_PAIRS] = (customer.new_pair & partners).count_ones() as f32;
         }
     }
-    if let Some(session) = answer(EntityKind::Session) {
-        row[SESSION_10M] = session.counts[0] as f32;
+    if let Some(session) = session {
+        row[SESSION_10M] = session.counts[TEN_MINUTES] as f32;
         row[SESSION_GAP] = gap(session);
     }
-    if let Some(device) = answer(EntityKind::Device) {
-        row[DEVICE_10M] = device.counts[0] as f32;
-        row[DEVICE_1D] = device.counts[2] as f32;
+    if let Some(device) = device {
+        row[DEVICE_10M] = beside(device, [customer, session], TEN_MINUTES);
+        row[DEVICE_1D] = beside(device, [customer, None], DAY);
         row[DEVICE_CARDS] = f32::from(device.distinct_1d[pair::CARD]);
         row[DEVICE_CUSTOMERS] = f32::from(device.distinct_1d[pair::CUSTOMER]);
     }
     if let Some(card) = answer(EntityKind::Card) {
-        row[CARD_10M] = card.counts[0] as f32;
-        row[CARD_1D] = card.counts[2] as f32;
-        row[AMOUNT_VS_CARD] = against_own(event.amount, card, LEAST_DEVIATION);
+        row[CARD_10M] = card.counts[TEN_MINUTES] as f32;
+        row[CARD_1D] = card.counts[DAY] as f32;
+        if customer.is_none_or(|customer| card.amounts > customer.amounts) {
+            row[AMOUNT_VS_CARD] = against_own(event.amount, card, LEAST_DEVIATION, EVENTS_OF_A_PURCHASE);
+        }
     }
     if let Some(ip) = answer(EntityKind::Ip) {
-        row[IP_10M] = ip.counts[0] as f32;
-        row[IP_1D] = ip.counts[2] as f32;
+        row[IP_10M] = beside(ip, [device, None], TEN_MINUTES);
+        row[IP_1D] = beside(ip, [device, None], DAY);
         row[IP_CARDS] = f32::from(ip.distinct_1d[pair::CARD]);
     }
-    if let Some(email) = answer(EntityKind::Email) {
-        row[EMAIL_1D] = email.counts[2] as f32;
+    if let Some(email) = answer(EntityKind::Email).filter(|_| customer.is_none()) {
+        row[EMAIL_1D] = beside(email, [session, None], DAY);
     }
 }
 
@@ -237,10 +287,10 @@ fn across(event: &Event, arena: &Arena, answers: &Answers, row: &mut Row) {
     };
     row[FAILURES_1H] = greatest(of(&[Customer, Device, Card, Ip]).map(|answer| f32::from(answer.failures[1])));
     row[COUPONS_1D] = greatest(of(&[Customer, Device, Ip]).map(|answer| f32::from(answer.coupons_1d)));
-    let price = |(item, own): (&Item, &Answer)| against_own(item.price, own, LEAST_PRICE_DEVIATION);
+    let price = |(item, own): (&Item, &Answer)| against_own(item.price, own, LEAST_PRICE_DEVIATION, 1.0);
     row[PRICE_VS_PRODUCT] = farthest(products(event, arena, answers).map(price));
     row[PRODUCT_1H] = greatest(answers.products.iter().map(|answer| answer.counts[1] as f32));
     row[EXTRA_VALUE] =
-        farthest(answers.extra.iter().flatten().map(|answer| against_own(event.amount, answer, LEAST_DEVIATION)));
+        farthest(answers.extra.iter().flatten().map(|answer| against_own(event.amount, answer, LEAST_DEVIATION, 1.0)));
     row[EXTRA_10M] = greatest(answers.extra.iter().flatten().map(|answer| answer.counts[0] as f32));
 }

@@ -9,7 +9,7 @@ use crate::cause::working;
 use crate::context::SeriesTuning;
 use crate::flow::{Due, Snapshot};
 use crate::keyed::begin_before;
-use crate::series::{Counters, Member, Members, Point, SeriesBook, SeriesError, SeriesOutput, json};
+use crate::series::{Counters, Member, Members, Metric, Point, SeriesBook, SeriesError, SeriesOutput, json};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use timely::container::CapacityContainerBuilder as Builder;
@@ -111,7 +111,13 @@ impl Reports {
         let work = working("Report");
         for anomaly in &anomalies {
             work.at(anomaly.order());
-            self.alerts.take(anomaly, &mut out);
+            let explained = !anomaly.fails_in.is_empty()
+                && self
+                    .series
+                    .open()
+                    .iter()
+                    .any(|i| i.metric == Metric::PaymentsFailed && anomaly.fails_in.contains(&i.segment));
+            self.alerts.take(anomaly, explained, &mut out);
         }
         drop(work);
         let mut members = Vec::new();

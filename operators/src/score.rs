@@ -8,6 +8,7 @@ use crate::cause::working;
 use crate::entity::answers_of;
 use crate::features::assemble;
 use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
+use crate::series::Compared;
 use crate::wording::{self, short};
 use pulse_models::bundle::GroupModel;
 use pulse_models::ensemble::{ModelScore, Scratch};
@@ -135,7 +136,8 @@ impl Scorer {
         answers_of(batch, slot, &mut self.answers);
         let mut hits = Vec::new();
         if event.event_type == EventType::MetricSample {
-            return sample(batch, event, self.answers.series.map_or(0.0, |a| f64::from(a.z)));
+            let past = self.answers.series.map(|a| Compared { off: a.mean, deviation: a.deviation });
+            return sample(batch, event, past.unwrap_or_default());
         }
         let row = assemble(event, &batch.arena, &self.answers, batch.context.settings());
         let failures = batch.context.rules().apply(event, &batch.arena, &self.answers, &row, &mut hits);
@@ -153,6 +155,7 @@ impl Scorer {
             hits,
             reasons: Vec::new(),
             row,
+            past: None,
             channel: Channel::Model,
             cold_start: event.cold_start,
         }
@@ -204,9 +207,14 @@ fn two_sided(z: f64) -> f64 {
     if p > 1e-300 { -libm::log10(p) } else { 300.0 }
 }
 
+/// -log10 p of a sample of the user's own series: the only way from what is stored of it to its score.
+pub fn score_sample(past: Compared) -> f64 {
+    two_sided(past.z())
+}
+
 /// A sample of the user's own series is scored by its series alone.
-fn sample(batch: &Batch, event: &Event, z: f64) -> Score {
-    let surprise = two_sided(z);
+fn sample(batch: &Batch, event: &Event, past: Compared) -> Score {
+    let (z, surprise) = (past.z(), score_sample(past));
     let reasons = if surprise < EXPLAINED {
         Vec::new()
     } else {
@@ -216,7 +224,7 @@ fn sample(batch: &Batch, event: &Event, z: f64) -> Score {
             text: format!("{name} is {}, {} deviations from its past", short(event.value), short(z)),
             direction: if z > 0.0 { Direction::High } else { Direction::Low },
             value: event.value,
-            expected: [f64::NAN; 2],
+            expected: [-3.0, 3.0].map(|d| event.value - f64::from(past.off) + d * f64::from(past.deviation)),
             contribution: 1.0,
         }]
     };
@@ -227,6 +235,7 @@ fn sample(batch: &Batch, event: &Event, z: f64) -> Score {
         hits: Vec::new(),
         reasons,
         row: [f32::NAN; pulse_models::features::FEATURES],
+        past: Some(past),
         channel: Channel::Series,
         cold_start: event.cold_start,
     }

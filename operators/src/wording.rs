@@ -39,6 +39,9 @@ fn unit(column: usize) -> Unit {
     }
 }
 
+/// Deviations that are worth a word: one or so is what everybody has.
+const WORTH_TELLING: f64 = 2.0;
+
 /// A number for a person: as few digits as tell it.
 pub fn short(x: f64) -> String {
     if x == x.trunc() && x.abs() < 1e9 { format!("{x:.0}") } else { format!("{x:.2}") }
@@ -98,7 +101,11 @@ pub fn reason(found: &Finding, share: f64) -> Option<Reason> {
         Found::Missing => Direction::Missing,
     };
     // fewer failures than such a busy customer would have is no news
-    let harmless = unit == Unit::Count && value < expected[0];
+    let harmless = match unit {
+        Unit::Count => value < expected[0],
+        Unit::Deviations => value.abs() < WORTH_TELLING,
+        _ => false,
+    };
     let inside = (expected[0]..=expected[1]).contains(&value);
     if harmless || inside || told(unit, value) == told(unit, expected[usize::from(value > expected[1])]) {
         return None;
@@ -137,7 +144,7 @@ mod tests {
     #[test]
     fn numbers_are_told_as_people_think_of_them() {
         let text = said(columns::FAILURES_1H, 6.0, [0.0, 0.0], Found::High).unwrap();
-        assert!(text.ends_with("in an hour, the most of them: 6, usually none"), "{text}");
+        assert!(text.ends_with("card or IP address: 6, usually none"), "{text}");
         let text = said(columns::CUSTOMER_1D, 57.0, [0.0, 15.2], Found::High).unwrap();
         assert!(text.ends_with(": 57, usually 16 at most"), "{text}");
         let text = said(columns::CUSTOMER_GAP, 306_383.7, [15.7, 94_251.5], Found::High).unwrap();
@@ -155,6 +162,7 @@ mod tests {
         assert_eq!(said(columns::HOUR, 23.38, [-0.5, 23.4], Found::High), None);
         assert_eq!(said(columns::AMOUNT, 10.004, [2.0, 10.001], Found::High), None, "told alike");
         assert_eq!(said(columns::FAILURES_1H, 0.0, [3.3, 7.8], Found::Low), None);
+        assert_eq!(said(columns::AMOUNT_VS_CUSTOMER, 1.2, [-0.4, 0.9], Found::High), None);
         assert!(said(columns::AMOUNT, 0.5, [7.3, 12.8], Found::Low).is_some());
     }
 

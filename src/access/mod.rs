@@ -9,8 +9,8 @@ pub mod refusals;
 use self::refusals::Refusals;
 use crate::http::Problem;
 use crate::store::Store;
+use crate::store::{Db, Row};
 use axum::http::{HeaderMap, Uri, header};
-use rusqlite::{Connection, Row};
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -114,7 +114,7 @@ pub struct KeyInfo {
 pub enum AccessError {
     /// The store failed.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
     /// No randomness to be had.
     #[error("no randomness: {0}")]
     Random(#[from] getrandom::Error),
@@ -147,11 +147,10 @@ impl Access {
     }
     /// Keys of the store. A thread of its own reads them again every second, as long as the gate exists.
     pub fn with_store(store: Arc<Store>) -> Result<Arc<Access>, AccessError> {
-        let reader = store.reader()?;
-        let access =
-            Arc::new(Access { keys: RwLock::new(load(&reader)?), store: Some(store), refusals: Arc::default() });
+        let keys = RwLock::new(store.read(load)?);
+        let access = Arc::new(Access { keys, store: Some(store), refusals: Arc::default() });
         let weak = Arc::downgrade(&access);
-        let spawned = std::thread::Builder::new().name("access-refresh".into()).spawn(move || refresh(&weak, &reader));
+        let spawned = std::thread::Builder::new().name("access-refresh".into()).spawn(move || refresh(&weak));
         if let Err(error) = spawned {
             tracing::error!(%error, "keys are not read again: a revocation needs a restart");
         }
@@ -165,8 +164,9 @@ impl Access {
         let added = store.write(|tx| {
             tx.execute(
                 "INSERT INTO api_keys(prefix, hash, scopes, name, created_ms, expires_ms)
-                 SELECT ?1, ?2, ?3, ?4, ?5, ?6 WHERE (SELECT count(*) FROM api_keys) < ?7",
-                rusqlite::params![prefix, hash, scopes.to_string(), name, now_ms(), expires_ms, KEYS_MAX as i64],
+                 SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT), CAST($6 AS BIGINT)
+                 WHERE (SELECT count(*) FROM api_keys) < $7",
+                crate::store::params![prefix, hash, scopes.to_string(), name, now_ms(), expires_ms, KEYS_MAX as i64],
             )
         })?;
         if added == 0 {
@@ -179,8 +179,8 @@ impl Access {
     pub fn revoke(&self, prefix: &str) -> Result<bool, AccessError> {
         let Some(store) = &self.store else { return Ok(false) };
         let known = store.write(|tx| {
-            let sql = "UPDATE api_keys SET revoked_ms = coalesce(revoked_ms, ?2) WHERE prefix = ?1";
-            tx.execute(sql, rusqlite::params![prefix, now_ms()])
+            let sql = "UPDATE api_keys SET revoked_ms = coalesce(revoked_ms, $2) WHERE prefix = $1";
+            tx.execute(sql, crate::store::params![prefix, now_ms()])
         })?;
         self.reload()?;
         Ok(known > 0)
@@ -188,10 +188,8 @@ impl Access {
     /// All keys, the oldest first.
     pub fn list(&self) -> Result<Vec<KeyInfo>, AccessError> {
         let Some(store) = &self.store else { return Ok(Vec::new()) };
-        let db = store.reader()?;
-        let mut query = db.prepare(
-            "SELECT prefix, name, scopes, created_ms, expires_ms, revoked_ms FROM api_keys ORDER BY created_ms, prefix",
-        )?;
+        const LIST: &str =
+            "SELECT prefix, name, scopes, created_ms, expires_ms, revoked_ms FROM api_keys ORDER BY created_ms, prefix";
         let info = |r: &Row| {
             Ok(KeyInfo {
                 prefix: r.get(0)?,
@@ -202,7 +200,7 @@ impl Access {
                 revoked_ms: r.get(5)?,
             })
         };
-        Ok(query.query_map([], info)?.collect::<Result<_, _>>()?)
+        Ok(store.read(|db| db.prepare(LIST)?.query_map([], info)?.collect())?)
     }
     /// Who asks: from `Authorization: Bearer KEY`. Missing, malformed, unknown, revoked and expired keys give one and the same
     /// answer; a key in the address is refused even beside a good header.
@@ -232,40 +230,41 @@ impl Access {
     }
     fn reload(&self) -> Result<(), AccessError> {
         if let Some(store) = &self.store {
-            *self.keys.write().unwrap_or_else(|e| e.into_inner()) = load(&store.reader()?)?;
+            *self.keys.write().unwrap_or_else(|e| e.into_inner()) = store.read(load)?;
         }
         Ok(())
     }
 }
 
 /// The refreshing thread. A store that cannot be read leaves the last keys in force, loudly.
-fn refresh(access: &Weak<Access>, reader: &Connection) {
+fn refresh(access: &Weak<Access>) {
     loop {
         std::thread::sleep(REFRESH);
         let Some(access) = access.upgrade() else { return };
-        match load(reader) {
+        let Some(store) = &access.store else { return };
+        match store.read(load) {
             Ok(keys) => *access.keys.write().unwrap_or_else(|e| e.into_inner()) = keys,
             Err(error) => tracing::warn!(%error, "keys could not be read again"),
         }
-        if let Some(Err(error)) = access.store.as_ref().map(|store| access.refusals.write(store)) {
+        if let Err(error) = access.refusals.write(store) {
             tracing::warn!(%error, "refused calls could not be written down");
         }
     }
 }
 
 /// The keys that can still be used. A damaged row opens nothing.
-fn load(db: &Connection) -> Result<Keys, rusqlite::Error> {
-    let mut query = db.prepare_cached("SELECT prefix, hash, scopes, expires_ms, revoked_ms FROM api_keys LIMIT ?1")?;
-    let mut rows = query.query([KEYS_MAX as i64])?;
+fn load(db: &Db) -> Result<Keys, crate::store::Error> {
+    let mut query = db.prepare("SELECT prefix, hash, scopes, expires_ms, revoked_ms FROM api_keys LIMIT $1")?;
     let mut keys = Keys::new();
-    while let Some(row) = rows.next()? {
+    query.each([KEYS_MAX as i64], |row| {
         let (prefix, hash, scopes): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
-        let (Some(hash), Some(scopes)) = (key::from_hex(&hash), Scopes::parse(&scopes)) else { continue };
+        let (Some(hash), Some(scopes)) = (key::from_hex(&hash), Scopes::parse(&scopes)) else { return Ok(()) };
         let prefix: Arc<str> = prefix.into();
-        let expires_ms = row.get::<_, Option<i64>>(3)?.unwrap_or(i64::MAX);
-        let revoked = row.get::<_, Option<i64>>(4)?.is_some();
+        let expires_ms = row.get::<Option<i64>>(3)?.unwrap_or(i64::MAX);
+        let revoked = row.get::<Option<i64>>(4)?.is_some();
         keys.insert(Arc::clone(&prefix), Entry { prefix, hash, scopes, expires_ms, revoked });
-    }
+        Ok(())
+    })?;
     Ok(keys)
 }
 

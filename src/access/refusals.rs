@@ -4,8 +4,8 @@
 //! Deliberately absent: calls without a key or with an unknown one; they have no name to be told under.
 
 use super::{Scope, now_ms};
+use crate::store::Db;
 use crate::store::{Result, Store, prepare};
-use rusqlite::Connection;
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -67,7 +67,7 @@ impl Refusals {
 }
 
 /// The latest, at most `limit`.
-pub fn latest(db: &Connection, limit: i64) -> Result<Vec<Refusal>> {
+pub fn latest(db: &Db, limit: i64) -> Result<Vec<Refusal>> {
     let mut query =
         prepare(db, "SELECT prefix, scope, refused, last_ms FROM access_refusals ORDER BY last_ms DESC LIMIT $1")?;
     let rows = query.query_map([limit], |r| {

@@ -1,4 +1,4 @@
-//! The model of day one, made from simulated shops that start empty, and from events of real ones if given: what is ordinary
+//! The model of day one, made from simulated shops that start empty, and from events of real ones: what is ordinary
 //! in any shop. Sales, offices, bulk orders and the like are: they look like trouble and are none. The same seed gives the same
 //! bytes, on any machine.
 //!
@@ -10,17 +10,22 @@ use crate::engine::objects::Objects;
 use crate::engine::registry::{Registry, SHIPPED_VERSION};
 use crate::simulate::{KINDS, Shop, ShopConfig, TroublePlan};
 use pulse_models::train::{Options, fit};
+use pulse_operators::context::DetectConfig;
 use std::io::{BufRead, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
 /// Seed, shops and events of the bundle in `models/v0`.
 pub const SHIPPED: (u64, u64, u64) = (2026, 6, 120_000);
+/// Real events in it, from the root of the repository (`tests/data/README.md` says whose, and their licence).
+pub const SHIPPED_REAL: &str = "tests/data/online_retail.ndjson.zst";
 /// Mean events a minute of the shops, in turn: a small, a middling and a busy one.
 const SIZES: [f64; 3] = [5.0, 20.0, 60.0];
 /// Mean time between two look-alikes of a kind.
 const LOOK_ALIKE_GAP_MS: i64 = 4 * 24 * 3_600_000;
 /// Alerts a day that the first thresholds are made for.
 const BUDGET_PER_DAY: f64 = 20.0;
+/// Lines of a real shop's events that are looked at for its currency.
+const LOOK_AT: usize = 1000;
 /// Name of the model that knows nothing, in the scratch registry only.
 const NOTHING: &str = "global_model@v1";
 
@@ -42,7 +47,7 @@ pub fn bootstrap(
     Registry::new(Objects::folder(&objects)?).add(&nothing)?;
     let (mut gathered, output) = (Gathered::default(), scratch.path().join("scored.ndjson"));
     for input in real {
-        learn(input.clone(), &objects, &output, &mut gathered)?;
+        learn(input.clone(), in_its_currency(input)?, &objects, &output, &mut gathered)?;
         gathered.another_time();
         done();
     }
@@ -50,18 +55,49 @@ pub fn bootstrap(
         let input = scratch.path().join("events.ndjson");
         let size = SIZES.get(shop as usize % SIZES.len()).copied().unwrap_or(20.0);
         write_shop(seed.wrapping_mul(1000).wrapping_add(shop), size, events, &input)?;
-        learn(input, &objects, &output, &mut gathered)?;
+        learn(input, DetectConfig::default(), &objects, &output, &mut gathered)?;
         done();
     }
     Ok(gathered.fit(SHIPPED_VERSION, seed, BUDGET_PER_DAY)?.to_bytes())
 }
 
+/// The configuration of a shop whose currency is that of its first event that names one: without it no amount would be known.
+fn in_its_currency(input: &Path) -> Result<DetectConfig, Failed> {
+    #[derive(serde::Deserialize)]
+    struct Priced {
+        currency: Option<String>,
+    }
+    let mut config = DetectConfig::default();
+    for line in lines(input)?.take(LOOK_AT) {
+        if let Ok(Priced { currency: Some(currency) }) = serde_json::from_str(&line?) {
+            config.decode.shop_currency = currency;
+            break;
+        }
+    }
+    Ok(config)
+}
+
+/// Lines of NDJSON, plain or zstd.
+fn lines(input: &Path) -> Result<Box<dyn Iterator<Item = std::io::Result<String>>>, Failed> {
+    let file = std::fs::File::open(input)?;
+    Ok(match input.extension().is_some_and(|end| end == "zst") {
+        true => Box::new(BufReader::new(zstd::Decoder::new(file)?).lines()),
+        false => Box::new(BufReader::new(file).lines()),
+    })
+}
+
 /// Gathers what a shop's events look like to the model.
-fn learn(input: PathBuf, objects: &Path, output: &Path, gathered: &mut Gathered) -> Result<(), Failed> {
+fn learn(
+    input: PathBuf,
+    config: DetectConfig,
+    objects: &Path,
+    output: &Path,
+    gathered: &mut Gathered,
+) -> Result<(), Failed> {
     let backtest = Backtest {
         inputs: vec![input],
         log: None,
-        config: Default::default(),
+        config,
         model: Some(NOTHING.into()),
         workers: 1,
         output: Some(output.into()),

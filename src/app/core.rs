@@ -16,8 +16,6 @@ use pulse_dataflows::ports::EventLog;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-/// The store's file in the data folder.
-pub(super) const STORE: &str = "store.db";
 /// How long a dataflow may stand still while something is waited for.
 const PATIENCE: Duration = Duration::from_secs(120);
 
@@ -43,7 +41,7 @@ impl Core {
         let log =
             crate::log::Options { synced: Arc::new(move |took| syncs.observe_sync(took)), ..settings.log.clone() };
         let log = which::open(&settings.data, settings.partitions, &log, settings.brokers.as_ref())?;
-        let mut store = Store::open(&settings.data.join(STORE))?;
+        let mut store = Store::at(&settings.store)?;
         store.copy_beside().map_err(|e| part("store")(&e))?;
         let store = Arc::new(store);
         let objects = settings.objects.open(&settings.data)?;

@@ -8,7 +8,7 @@ use super::{App, AppError, Settings, part, retrain};
 use crate::access::{Scope, Scopes};
 use crate::engine::now_ms;
 use crate::receiver::{Received, Receiver, ReceiverArgs};
-use crate::simulate::{DemoScript, Shop};
+use crate::simulate::{DEMO_HISTORY_MS, DemoScript, Shop};
 use pulse_dataflows::ports::{LogError, Meta, Records, Request, Topic, partition};
 use serde_json::{Value, json};
 use std::time::{Duration, Instant};
@@ -53,7 +53,7 @@ impl Demo {
             true => String::new(),
             false => key.map_err(|e| part("keys")(&e))?,
         };
-        let mut shop = Shop::demo(seed, now_ms()).map_err(|e| part("shop")(&e))?;
+        let mut shop = Shop::demo(seed, now_ms(), DEMO_HISTORY_MS).map_err(|e| part("shop")(&e))?;
         let began = Instant::now();
         let events = history(&app, &mut shop, tell).map_err(|e| part("log")(&e))?;
         let version = retrain(&*app.log, &app.registry, seed)?;

@@ -14,7 +14,7 @@ pub mod single;
 pub mod supervise;
 pub mod worker;
 
-use self::core::{Core, STORE};
+use self::core::Core;
 use self::parts::Common;
 use crate::access::Access;
 use crate::deliver::{Deliver, DeliverConfig};
@@ -27,7 +27,7 @@ use crate::log::retention;
 use crate::log::which::Brokers;
 use crate::persist::Persist;
 use crate::sidecar::{self, KpiTargets};
-use crate::store::Store;
+use crate::store::{Store, Target};
 use pulse_dataflows::control::{Active, Artifacts, Control};
 use pulse_dataflows::detect::Fatal;
 use pulse_dataflows::ports::{EventLog, Meta, Partition, Records, Request, Topic, partition};
@@ -74,6 +74,8 @@ pub struct Settings {
     pub brokers: Option<Brokers>,
     /// Where checkpoints and models are.
     pub objects: ObjectsConfig,
+    /// Where the store is.
+    pub store: Target,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
     /// Destinations.
@@ -86,6 +88,7 @@ impl Settings {
     /// Defaults of the contract for a data folder.
     pub fn new(data: PathBuf) -> Settings {
         Settings {
+            store: Target::File(data.join(crate::store::FILE)),
             data,
             gateway_addr: SocketAddr::from(([127, 0, 0, 1], 8080)),
             sidecar_addr: SocketAddr::from(([127, 0, 0, 1], 8081)),

@@ -4,7 +4,7 @@
 //! same positions twice is fenced there. Deliberately absent: workers (`worker`).
 
 use super::parts::{self, Common};
-use super::{AppError, DAY_MS, Forgetter, STORE, Settings, forget, part};
+use super::{AppError, DAY_MS, Forgetter, Settings, forget, part};
 use crate::deliver::Deliver;
 use crate::engine::registry::Registry;
 use crate::http::listen;
@@ -50,7 +50,7 @@ impl Running {
         std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
         let (metrics, shared) = parts::metrics();
         let log = which::open_beside(&settings.log, settings.brokers.as_ref(), None)?;
-        let store = Arc::new(Store::open(&settings.data.join(STORE))?);
+        let store = Arc::new(Store::at(&settings.store)?);
         let of = Common { log, store, metrics, shared };
         let (listener, address) = parts::bind(address).await?;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());

@@ -4,14 +4,12 @@ use super::{Code, Failure};
 use crate::config::Config;
 use crate::engine::objects::Objects;
 use crate::log::{OpenError, which};
-use crate::store::Store;
+use crate::store::{self, Store, Target};
 use pulse_dataflows::ports::EventLog;
 use std::path::PathBuf;
 use std::sync::Arc;
 
 pub use crate::log::which::LOG_FILE;
-/// The store in the data folder.
-pub const STORE_FILE: &str = "store.db";
 
 /// Which data folder, and which configuration.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -40,21 +38,33 @@ impl Folder {
             _ => Ok(self.load()?.data.dir),
         }
     }
-    /// Path of the store. It need not be there.
-    pub fn store_path(&self) -> Result<PathBuf, Failure> {
-        Ok(self.dir()?.join(STORE_FILE))
+    /// Where the store is. It need not be there.
+    pub fn store_target(&self) -> Result<Target, Failure> {
+        match &self.data {
+            Some(dir) if self.config.is_none() => Ok(Target::File(dir.join(store::FILE))),
+            _ => {
+                let config = self.load()?;
+                Ok(config.store.target(&config.data.dir))
+            }
+        }
     }
     /// The store, schema up to date. Unless `create`, there must be one.
     pub fn store(&self, create: bool) -> Result<Arc<Store>, Failure> {
-        let path = self.store_path()?;
-        if create {
-            let dir = path.parent().unwrap_or(&path);
-            std::fs::create_dir_all(dir).map_err(|e| Failure::unavailable(format!("{}: {e}", dir.display())))?;
-        } else if !path.exists() {
-            return Err(Failure::unavailable(format!("there is no store at {}; see --data", path.display())));
+        let target = self.store_target()?;
+        if let Target::File(path) = &target {
+            if create {
+                let dir = path.parent().unwrap_or(path);
+                std::fs::create_dir_all(dir).map_err(|e| Failure::unavailable(format!("{}: {e}", dir.display())))?;
+            } else if !path.exists() {
+                return Err(Failure::unavailable(format!("there is no store at {}; see --data", path.display())));
+            }
         }
-        let store = Store::open(&path).map_err(|e| Failure::unavailable(format!("{}: {e}", path.display())))?;
-        Ok(Arc::new(store))
+        match (Store::at(&target), target) {
+            (Ok(store), _) => Ok(Arc::new(store)),
+            (Err(error @ store::OpenError::Setting { .. }), _) => Err(Failure::new(Code::Config, error)),
+            (Err(error), Target::File(path)) => Err(Failure::unavailable(format!("{}: {error}", path.display()))),
+            (Err(error), Target::Server(_)) => Err(Failure::unavailable(error)),
+        }
     }
     /// Checkpoints and models.
     pub fn objects(&self) -> Result<Objects, Failure> {

@@ -1,8 +1,7 @@
 //! `pulse migrate`.
 
 use super::{Failure, Folder, output};
-use crate::store::migrate::{Status, status};
-use rusqlite::Connection;
+use crate::store::migrate::Status;
 
 /// Arguments of `pulse migrate`.
 #[derive(Debug, clap::Args)]
@@ -18,15 +17,8 @@ pub struct MigrateArgs {
 impl MigrateArgs {
     /// Runs it.
     pub fn run(&self, json: bool) -> Result<(), Failure> {
-        let path = self.folder.store_path()?;
-        let failed = |error: &dyn std::fmt::Display| Failure::unavailable(format!("{}: {error}", path.display()));
-        if !self.status {
-            self.folder.store(true)?; // opening it applies what is missing
-        } else if !path.exists() {
-            return Err(failed(&"there is no store; see --data"));
-        }
-        let db = Connection::open(&path).map_err(|e| failed(&e))?;
-        let all = status(&db).map_err(|e| failed(&e))?;
+        let store = self.folder.store(!self.status)?; // opening it applies what is missing
+        let all = store.migrations().map_err(Failure::unavailable)?;
         let line = |s: &Status| format!("{:<24} {}", s.name, output::time(s.applied_ms));
         output::print(json, &all, || all.iter().map(line).collect::<Vec<_>>().join("\n"))
     }

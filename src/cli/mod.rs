@@ -14,6 +14,7 @@ mod import;
 mod keys;
 mod migrate;
 mod model;
+mod moving;
 mod output;
 pub mod process;
 mod receiver;
@@ -25,7 +26,7 @@ mod tests;
 mod worker;
 
 pub use failure::{Code, Failure};
-pub use folder::{Folder, LOG_FILE, STORE_FILE};
+pub use folder::{Folder, LOG_FILE};
 
 use crate::app::single::Single;
 use clap::{Parser, Subcommand};
@@ -86,6 +87,8 @@ pub enum Command {
     Keys(keys::KeysCommand),
     /// Bring the store's schema up to date
     Migrate(migrate::MigrateArgs),
+    /// Carry the store of one box into PostgreSQL
+    Move(moving::MoveArgs),
     /// A seeded shop with planted trouble: events to the standard output or to a gateway
     #[command(after_help = simulate::EXAMPLES)]
     Simulate(crate::simulate::SimulateArgs),
@@ -137,6 +140,7 @@ impl Cli {
             Command::Config(command) => command.run(json),
             Command::Keys(command) => command.run(json),
             Command::Migrate(args) => args.run(json),
+            Command::Move(args) => args.run(json),
             Command::Simulate(args) => simulate::run(args, json),
             Command::Receiver(args) => receiver::run(args, json),
             Command::Import(args) => args.run(json),

@@ -9,6 +9,7 @@ use crate::engine::objects::ObjectError;
 use crate::engine::restore::RestoreError;
 use crate::log::OpenError;
 use crate::log::which::Brokers;
+use crate::store;
 use pulse_dataflows::ports::LogError;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -68,9 +69,11 @@ impl From<AppError> for Failure {
         }
         let code = match &e {
             AppError::Public(_) => Code::Usage,
-            AppError::Config(_) | AppError::Log(OpenError::Setting { .. }) => Code::Config,
             AppError::Objects(ObjectError::Setting(_)) => Code::Config,
             AppError::Objects(_) => Code::Unavailable,
+            AppError::Config(_)
+            | AppError::Log(OpenError::Setting { .. })
+            | AppError::Store(store::OpenError::Setting { .. }) => Code::Config,
             AppError::Folder(..) | AppError::Log(_) | AppError::Store(_) | AppError::Address(..) => Code::Unavailable,
             AppError::Engine(EngineError::Gap(_)) => Code::Unavailable,
             // trying again would find the same
@@ -95,6 +98,7 @@ impl RunArgs {
             store_days: config.retention.store_days,
             detect: config.detect(),
             log: config.log.options(),
+            store: config.store.target(&config.data.dir),
             brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),
             objects: config.objects.clone(),
             gateway: config.gateway.limits.clone(),

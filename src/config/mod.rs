@@ -12,7 +12,7 @@ mod tests;
 
 pub use sections::{
     ClusterConfig, DataConfig, EnrichConfig, EntitiesConfig, GatewaySection, LogConfig, LogFormat, LogKind,
-    RetentionConfig, ShopConfig, SidecarConfig, SignalsConfig, TelemetryConfig, WorkersConfig,
+    RetentionConfig, ShopConfig, SidecarConfig, SignalsConfig, StoreConfig, StoreKind, TelemetryConfig, WorkersConfig,
 };
 
 use crate::deliver::config::DeliverConfig;
@@ -47,6 +47,8 @@ pub struct Config {
     pub log: LogConfig,
     /// `[objects]`
     pub objects: ObjectsConfig,
+    /// `[store]`
+    pub store: StoreConfig,
     /// `[gateway]`
     pub gateway: GatewaySection,
     /// `[sidecar]`

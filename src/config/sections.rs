@@ -3,9 +3,10 @@
 use super::Config;
 use crate::gateway::config::GatewayConfig;
 use crate::log::kafka::KafkaConfig;
+use crate::store;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 /// Worker threads at most: there are 1,024 key-groups to share out, and machines have fewer cores.
 const MAX_WORKERS: usize = 256;
@@ -92,6 +93,45 @@ impl LogConfig {
             tail_bytes: self.tail_bytes,
             reserve_bytes: self.reserve_bytes,
             ..crate::log::Options::default()
+        }
+    }
+}
+
+/// What keeps the store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(rename_all = "snake_case")]
+pub enum StoreKind {
+    /// One file in the data folder.
+    #[default]
+    Sqlite,
+    /// PostgreSQL.
+    Postgres,
+}
+
+/// `[store]`
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
+#[serde(default, deny_unknown_fields)]
+pub struct StoreConfig {
+    /// What keeps it.
+    pub kind: StoreKind,
+    /// PostgreSQL: its address.
+    pub url: store::Url,
+    /// PostgreSQL: connections of a process at most.
+    pub connections: usize,
+}
+impl Default for StoreConfig {
+    fn default() -> Self {
+        StoreConfig { kind: StoreKind::Sqlite, url: store::Url::default(), connections: 10 }
+    }
+}
+impl StoreConfig {
+    /// Where the store is; a file, in this folder.
+    pub fn target(&self, data: &Path) -> store::Target {
+        match self.kind {
+            StoreKind::Sqlite => store::Target::File(data.join(store::FILE)),
+            StoreKind::Postgres => {
+                store::Target::Server(store::Settings { url: self.url.clone(), connections: self.connections })
+            }
         }
     }
 }
@@ -253,6 +293,13 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     range((1..=MAX_WORKERS).contains(&workers.threads), "workers.threads must be 1 to 256")?;
     let pause = workers.checkpoint_every_ms;
     range((1_000..=86_400_000).contains(&pause), "workers.checkpoint_every_ms must be 1000 to 86400000")?;
+    let store = &config.store;
+    let named = store.kind == StoreKind::Sqlite || !store.url.0.is_empty();
+    range(
+        named,
+        "store.url must be set when store.kind is \"postgres\": postgresql://user:password@host:5432/database",
+    )?;
+    range((2..=200).contains(&store.connections), "store.connections must be 2 to 200")?;
     let beat = config.cluster.heartbeat_ms;
     range((200..=600_000).contains(&beat), "cluster.heartbeat_ms must be 200 to 600000")?;
     let late = config.time.allowed_lateness_ms;

@@ -97,8 +97,8 @@ impl From<DeliverError> for ApiError {
         ApiError(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store cannot answer at the moment".into())
     }
 }
-impl From<rusqlite::Error> for ApiError {
-    fn from(error: rusqlite::Error) -> Self {
+impl From<crate::store::Error> for ApiError {
+    fn from(error: crate::store::Error) -> Self {
         DeliverError::Store(error).into()
     }
 }
@@ -167,10 +167,10 @@ impl Deliver {
     /// Reads away from the async threads.
     async fn read<R: Send + 'static>(
         &self,
-        f: impl FnOnce(&rusqlite::Connection) -> rusqlite::Result<R> + Send + 'static,
+        f: impl FnOnce(&crate::store::Db) -> crate::store::Result<R> + Send + 'static,
     ) -> Result<R, DeliverError> {
         let store = self.shared.store.clone();
-        let done = tokio::task::spawn_blocking(move || f(&store.reader()?)).await;
+        let done = tokio::task::spawn_blocking(move || store.read(f)).await;
         Ok(done.map_err(|e| DeliverError::Task(e.to_string()))??)
     }
     async fn found(&self, id: &str) -> Result<Endpoint, ApiError> {

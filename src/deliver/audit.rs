@@ -5,7 +5,7 @@
 
 use super::endpoint;
 use super::message::Message;
-use crate::store::{Result, Store, prepare};
+use crate::store::{Result, Row, Store, prepare};
 use pulse_dataflows::ports::{EventLog, LogError, Topic, partition};
 use serde::Serialize;
 use std::collections::{BTreeMap, BTreeSet};
@@ -34,17 +34,14 @@ impl DeliverySums {
 
 /// Counts the outbox.
 pub fn delivery_sums(store: &Store) -> Result<DeliverySums> {
-    let mut db = store.reader()?;
-    let tx = db.transaction()?; // both counts of one moment
-    let mut sums = DeliverySums {
-        raised: tx.query_row("SELECT count(*) FROM webhook_outbox", [], |r| r.get::<_, i64>(0))? as u64,
-        ..DeliverySums::default()
-    };
-    let mut query = prepare(&tx, "SELECT state, coalesce(reason, ''), count(*) FROM webhook_outbox GROUP BY 1, 2")?;
-    let rows =
-        query.query_map([], |r| Ok((r.get::<_, String>(0)?, r.get::<_, String>(1)?, r.get::<_, i64>(2)? as u64)))?;
-    for row in rows {
-        let (state, reason, count) = row?;
+    // one question: all counts are of one moment
+    const ROWS: &str = "SELECT state, coalesce(reason, ''), count(*) FROM webhook_outbox GROUP BY 1, 2";
+    let rows: Vec<(String, String, i64)> =
+        store.read_long(|db| prepare(db, ROWS)?.query_map([], |r| Ok((r.get(0)?, r.get(1)?, r.get(2)?)))?.collect())?;
+    let mut sums = DeliverySums::default();
+    for (state, reason, count) in rows {
+        let count = count as u64;
+        sums.raised += count;
         match state.as_str() {
             "delivered" => sums.delivered += count,
             "pending" | "sending" => sums.pending += count,
@@ -72,7 +69,7 @@ pub struct Differences {
 pub enum AuditError {
     /// Store.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
     /// Log.
     #[error("log: {0}")]
     Log(#[from] LogError),
@@ -81,12 +78,12 @@ pub enum AuditError {
 /// Compares the rows with the topic, as far as both reach: from the first alert that the log still has to the reader's
 /// offset. Each endpoint from its own beginning to its own end. Rows that retention removed are not compared.
 pub fn compare_with_log(store: &Store, log: &dyn EventLog) -> std::result::Result<Differences, AuditError> {
-    let db = store.reader()?;
     let alerts = partition(Topic::Alerts, 0);
     // The offset first: rows that come in meanwhile lie behind it.
-    let end = super::outbox::offset(&db)?;
-    let endpoints = endpoint::all(&db)?;
-    let oldest: Option<i64> = db.query_row("SELECT min(log_offset) FROM webhook_messages", [], |r| r.get(0))?;
+    let (end, endpoints, oldest) = store.read_long(|db| {
+        let oldest: Option<i64> = db.query_row("SELECT min(log_offset) FROM webhook_messages", [], |r| r.get(0))?;
+        Ok((super::outbox::offset(db)?, endpoint::all(db)?, oldest))
+    })?;
     let start = log.start(alerts).max(oldest.map_or(end, |o| o as u64));
     let (mut expected, mut seen) = (BTreeSet::new(), BTreeSet::new());
     log.reader().each(alerts, start, end, &mut |offset, meta, value| {
@@ -98,13 +95,12 @@ pub fn compare_with_log(store: &Store, log: &dyn EventLog) -> std::result::Resul
             expected.insert((m.id.clone(), e.id.clone()));
         }
     })?;
-    let mut query = prepare(&db,
-        "SELECT o.message_id, o.endpoint_id, m.log_offset FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id
-         WHERE m.log_offset >= $1 AND m.log_offset < $2",
-    )?;
-    let rows = query
-        .query_map([start as i64, end as i64], |r| Ok(((r.get(0)?, r.get(1)?), r.get::<_, i64>(2)? as u64)))?
-        .collect::<Result<Vec<((String, String), u64)>>>()?;
+    const ROWS: &str = "SELECT o.message_id, o.endpoint_id, m.log_offset
+         FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id WHERE m.log_offset >= $1 AND m.log_offset < $2";
+    let rows: Vec<((String, String), u64)> = store.read_long(|db| {
+        let row = |r: &Row| Ok(((r.get(0)?, r.get(1)?), r.get::<i64>(2)? as u64));
+        prepare(db, ROWS)?.query_map([start as i64, end as i64], row)?.collect()
+    })?;
     let covered = |pair: &(String, String), offset: u64| {
         endpoints.iter().find(|e| e.id == pair.1).is_some_and(|e| e.covers(offset))
     };

@@ -8,8 +8,7 @@ use super::kind::Kind;
 use super::outbox::execute;
 use super::signature::Secret;
 use crate::store::prepare;
-use rusqlite::types::Type;
-use rusqlite::{Connection, OptionalExtension, Row, Transaction, params};
+use crate::store::{Db, Error, OptionalRow, Result as Stored, Row, params};
 
 /// Most endpoints that can be: their number bounds labels of metrics and tasks.
 pub const MAX_ENDPOINTS: usize = 10_000;
@@ -70,11 +69,11 @@ impl Endpoint {
 const COLUMNS: &str = "id, kind, url, description, types, min_severity, event_groups, rate_per_s, secret, old_secret, \
      old_until_ms, configured, created_ms, deleted_ms, disabled_ms, disabled_reason, failing_since_ms, from_offset, to_offset";
 
-fn damaged<E: std::error::Error + Send + Sync + 'static>(column: usize) -> impl Fn(E) -> rusqlite::Error {
-    move |e| rusqlite::Error::FromSqlConversionFailure(column, Type::Text, Box::new(e))
+fn damaged<E: std::fmt::Display>(column: usize) -> impl Fn(E) -> Error {
+    move |e| Error::Column(column, e.to_string())
 }
 
-fn read(row: &Row) -> rusqlite::Result<Endpoint> {
+fn read(row: &Row) -> Stored<Endpoint> {
     let kind: String = row.get(1)?;
     let disabled_ms: Option<i64> = row.get(14)?;
     let reason: Option<String> = row.get(15)?;
@@ -82,43 +81,43 @@ fn read(row: &Row) -> rusqlite::Result<Endpoint> {
     let severity: Option<String> = row.get(5)?;
     Ok(Endpoint {
         id: row.get(0)?,
-        kind: Kind::parse(&kind).ok_or_else(|| rusqlite::Error::InvalidColumnName(format!("kind {kind}")))?,
+        kind: Kind::parse(&kind).ok_or_else(|| Error::Column(1, format!("kind {kind}")))?,
         url: row.get(2)?,
         description: row.get(3)?,
         filter: Filter {
-            types: serde_json::from_str(&row.get::<_, String>(4)?).map_err(damaged(4))?,
+            types: serde_json::from_str(&row.get::<String>(4)?).map_err(damaged(4))?,
             min_severity: severity.as_deref().and_then(Severity::parse),
-            groups: serde_json::from_str(&row.get::<_, String>(6)?).map_err(damaged(6))?,
+            groups: serde_json::from_str(&row.get::<String>(6)?).map_err(damaged(6))?,
         },
         rate_per_s: row.get(7)?,
-        secret: Secret::parse(&row.get::<_, String>(8)?).map_err(damaged(8))?,
+        secret: Secret::parse(&row.get::<String>(8)?).map_err(damaged(8))?,
         old_secret: old.map(|s| Secret::parse(&s)).transpose().map_err(damaged(9))?,
-        old_until_ms: row.get::<_, Option<i64>>(10)?.unwrap_or(0),
-        configured: row.get::<_, i64>(11)? != 0,
+        old_until_ms: row.get::<Option<i64>>(10)?.unwrap_or(0),
+        configured: row.get::<i64>(11)? != 0,
         created_ms: row.get(12)?,
         deleted_ms: row.get(13)?,
         disabled: disabled_ms.map(|ms| (ms, reason.unwrap_or_default())),
         failing_since_ms: row.get(16)?,
-        from_offset: row.get::<_, i64>(17)? as u64,
-        to_offset: row.get::<_, Option<i64>>(18)?.map(|o| o as u64),
+        from_offset: row.get::<i64>(17)? as u64,
+        to_offset: row.get::<Option<i64>>(18)?.map(|o| o as u64),
     })
 }
 
 /// All endpoints by id, deleted ones too.
-pub fn all(db: &Connection) -> rusqlite::Result<Vec<Endpoint>> {
+pub fn all(db: &Db) -> Stored<Vec<Endpoint>> {
     let mut query = prepare(db, &format!("SELECT {COLUMNS} FROM webhook_endpoints ORDER BY id"))?;
     query.query_map([], read)?.collect()
 }
 
 /// One that is not deleted.
-pub fn find(db: &Connection, id: &str) -> rusqlite::Result<Option<Endpoint>> {
+pub fn find(db: &Db, id: &str) -> Stored<Option<Endpoint>> {
     let mut query =
         prepare(db, &format!("SELECT {COLUMNS} FROM webhook_endpoints WHERE id = $1 AND deleted_ms IS NULL"))?;
     query.query_row([id], read).optional()
 }
 
 /// Writes a new one.
-pub fn insert(tx: &Transaction, e: &Endpoint) -> rusqlite::Result<()> {
+pub fn insert(tx: &Db, e: &Endpoint) -> Stored<()> {
     let json = |list: &[String]| serde_json::Value::from(list.to_vec()).to_string();
     execute(
         tx,
@@ -146,7 +145,7 @@ pub fn insert(tx: &Transaction, e: &Endpoint) -> rusqlite::Result<()> {
 }
 
 /// Marks as deleted: the alerts from `to_offset` on are no longer for it. Its id is free for a later one.
-pub fn delete(tx: &Transaction, id: &str, to_offset: u64, now_ms: i64) -> rusqlite::Result<bool> {
+pub fn delete(tx: &Db, id: &str, to_offset: u64, now_ms: i64) -> Stored<bool> {
     let done = execute(
         tx,
         "UPDATE webhook_endpoints SET deleted_ms = $2, to_offset = $3 WHERE id = $1 AND deleted_ms IS NULL",
@@ -157,7 +156,7 @@ pub fn delete(tx: &Transaction, id: &str, to_offset: u64, now_ms: i64) -> rusqli
 
 /// Forgets endpoints deleted before `before_ms` for which no row is left, and their attempts. Those of the configuration
 /// stay: their ids count generations.
-pub fn forget(tx: &Transaction, before_ms: i64) -> rusqlite::Result<usize> {
+pub fn forget(tx: &Db, before_ms: i64) -> Stored<usize> {
     const GONE: &str = "SELECT id FROM webhook_endpoints e WHERE deleted_ms < $1 AND configured = 0 AND NOT EXISTS
          (SELECT 1 FROM webhook_outbox o WHERE o.endpoint_id = e.id)";
     execute(tx, &format!("DELETE FROM webhook_attempts WHERE endpoint_id IN ({GONE})"), [before_ms])?;
@@ -165,7 +164,7 @@ pub fn forget(tx: &Transaction, before_ms: i64) -> rusqlite::Result<usize> {
 }
 
 /// A new secret; the one so far signs until `until_ms`. An older one than that no longer signs.
-pub fn rotate(tx: &Transaction, id: &str, secret: &Secret, until_ms: i64) -> rusqlite::Result<bool> {
+pub fn rotate(tx: &Db, id: &str, secret: &Secret, until_ms: i64) -> Stored<bool> {
     let done = execute(
         tx,
         "UPDATE webhook_endpoints SET old_secret = secret, old_until_ms = $3, secret = $2 WHERE id = $1 AND deleted_ms IS NULL",
@@ -175,7 +174,7 @@ pub fn rotate(tx: &Transaction, id: &str, secret: &Secret, until_ms: i64) -> rus
 }
 
 /// Disables; says whether it was enabled.
-pub fn disable(tx: &Transaction, id: &str, reason: &str, now_ms: i64) -> rusqlite::Result<bool> {
+pub fn disable(tx: &Db, id: &str, reason: &str, now_ms: i64) -> Stored<bool> {
     let done = execute(
         tx,
         "UPDATE webhook_endpoints SET disabled_ms = $2, disabled_reason = $3 WHERE id = $1 AND disabled_ms IS NULL AND deleted_ms IS NULL",
@@ -185,7 +184,7 @@ pub fn disable(tx: &Transaction, id: &str, reason: &str, now_ms: i64) -> rusqlit
 }
 
 /// Enables; forgets past failures.
-pub fn enable(tx: &Transaction, id: &str) -> rusqlite::Result<bool> {
+pub fn enable(tx: &Db, id: &str) -> Stored<bool> {
     let done = execute(
         tx,
         "UPDATE webhook_endpoints SET disabled_ms = NULL, disabled_reason = NULL, failing_since_ms = NULL WHERE id = $1 AND deleted_ms IS NULL",
@@ -195,8 +194,8 @@ pub fn enable(tx: &Transaction, id: &str) -> rusqlite::Result<bool> {
 }
 
 /// Notes the success or failure of an attempt; the time of the first failure since the last success.
-pub fn note(tx: &Transaction, id: &str, success: bool, now_ms: i64) -> rusqlite::Result<Option<i64>> {
-    let mut query = prepare(tx, "SELECT failing_since_ms FROM webhook_endpoints WHERE id = $1")?;
+pub fn note(tx: &Db, id: &str, success: bool, now_ms: i64) -> Stored<Option<i64>> {
+    let mut query = prepare(tx, "SELECT failing_since_ms FROM webhook_endpoints WHERE id = $1 {for_update}")?;
     let since: Option<i64> = query.query_row([id], |r| r.get(0)).optional()?.flatten();
     let wanted = if success { None } else { since.or(Some(now_ms)) };
     if wanted != since {
@@ -208,12 +207,12 @@ pub fn note(tx: &Transaction, id: &str, success: bool, now_ms: i64) -> rusqlite:
 /// Brings the endpoints of the configuration into the store: new ones are made, changed ones changed (a new secret is
 /// rotated in), those no longer named deleted. Returns the ids of the deleted.
 pub fn sync_configured(
-    tx: &Transaction,
+    tx: &Db,
     wanted: &[StaticEndpoint],
     offset: u64,
     now_ms: i64,
     rotation_ms: i64,
-) -> rusqlite::Result<Vec<String>> {
+) -> Stored<Vec<String>> {
     let known = all(tx)?;
     let mut kept = Vec::with_capacity(wanted.len());
     for setting in wanted {
@@ -262,13 +261,7 @@ fn configured(id: String, setting: &StaticEndpoint, offset: u64, now_ms: i64) ->
     }
 }
 
-fn change_configured(
-    tx: &Transaction,
-    old: &Endpoint,
-    setting: &StaticEndpoint,
-    offset: u64,
-    old_until_ms: i64,
-) -> rusqlite::Result<()> {
+fn change_configured(tx: &Db, old: &Endpoint, setting: &StaticEndpoint, offset: u64, old_until_ms: i64) -> Stored<()> {
     let json = |list: &[String]| serde_json::Value::from(list.to_vec()).to_string();
     if setting.secret.0 != old.secret {
         rotate(tx, &old.id, &setting.secret.0, old_until_ms)?;

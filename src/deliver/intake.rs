@@ -7,8 +7,9 @@ use super::Shared;
 use super::endpoint::{self, Endpoint};
 use super::message::{Message, Skip};
 use super::outbox::{self, Times};
+use crate::store::Db;
+use crate::store::dialect::Dialect;
 use pulse_dataflows::ports::{EventLog, LogError, LogReader, Meta, Topic, partition};
-use rusqlite::Transaction;
 use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -26,6 +27,9 @@ const FORGET_BATCH: usize = 500;
 /// Wait after the store or the log failed.
 const AFTER_ERROR: Duration = Duration::from_secs(1);
 
+/// Wait after another delivery on the same store was quicker: it has the records, we look where it stands.
+const AFTER_RACE: Duration = Duration::from_millis(20);
+
 /// Why a round came to nothing.
 #[derive(Debug, thiserror::Error)]
 pub enum IntakeError {
@@ -34,7 +38,7 @@ pub enum IntakeError {
     Log(#[from] LogError),
     /// The store.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
     /// Somebody else moved the offset.
     #[error("another reader took the same records up")]
     Raced,
@@ -53,6 +57,7 @@ pub(super) fn run(shared: Arc<Shared>, log: Arc<dyn EventLog>, wake: Receiver<()
                 IDLE
             }
             Ok(_) => continue,
+            Err(IntakeError::Raced) => AFTER_RACE,
             Err(error) => {
                 tracing::error!(%error, "alerts cannot be taken up; trying again");
                 AFTER_ERROR
@@ -110,7 +115,7 @@ impl Intake {
         let alerts = partition(Topic::Alerts, 0);
         let stored = match self.position {
             Some(position) => position,
-            None => outbox::offset(&shared.store.reader()?)?,
+            None => shared.store.read(outbox::offset)?,
         };
         let start = self.log.start(alerts);
         if 0 < stored && stored < start {
@@ -149,9 +154,10 @@ impl Intake {
     }
 
     /// The endpoints as they are in this transaction: read again only when somebody changed them.
-    fn refresh(&mut self, shared: &Shared, tx: &Transaction) -> rusqlite::Result<()> {
+    fn refresh(&mut self, shared: &Shared, tx: &Db) -> crate::store::Result<()> {
         let version = shared.endpoints_version.load(Ordering::SeqCst);
-        if self.version != Some(version) {
+        // on PostgreSQL other processes change them too
+        if self.version != Some(version) || tx.dialect() == Dialect::Postgres {
             self.endpoints = endpoint::all(tx)?;
             self.version = Some(version);
         }
@@ -199,11 +205,11 @@ impl Intake {
 /// Writes a message and its rows.
 fn raise(
     shared: &Shared,
-    tx: &Transaction,
+    tx: &Db,
     endpoints: &[Endpoint],
     taken: &Taken,
     woken: &mut BTreeSet<String>,
-) -> rusqlite::Result<()> {
+) -> crate::store::Result<()> {
     let m = &taken.message;
     let wants = |e: &&Endpoint| {
         e.deleted_ms.is_none() && e.covers(taken.offset) && e.filter.wants(&m.kind, m.severity, m.group)

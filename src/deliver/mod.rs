@@ -8,8 +8,9 @@
 //! Promise: every alert reaches every matching endpoint at least once, always under the same `webhook-id` and with the
 //! same bytes, or is `dead` or `suppressed` with a reason and can be replayed. Once only as far as the receiver goes by
 //! the id. (After a loss of power the same id; the `latency` inside may differ, for the store is not synced on each send.)
-//! Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the
-//! sidecar); two deliveries on one store (the reader's compare-and-set would stop the second).
+//! On PostgreSQL several processes may deliver from one store: they take turns at the topic by compare-and-set and share the rows;
+//! one that dies leaves its rows to the others after two minutes. In a file there is one.
+//! Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the sidecar).
 
 pub mod api;
 pub mod audit;
@@ -33,7 +34,9 @@ pub use audit::{DeliverySums, delivery_sums};
 pub use config::{ConfigError, DeliverConfig};
 pub use intake::IntakeError;
 
+use crate::store::Db;
 use crate::store::Store;
+use crate::store::dialect::Dialect;
 use crate::telemetry::Metrics;
 use guard::Guard;
 use message::Message;
@@ -42,11 +45,10 @@ use outbox::Times;
 use pace::Bucket;
 use pulse_dataflows::ports::{EventLog, Topic, partition};
 use resolve::{GuardedResolver, Resolver, SystemResolver};
-use rusqlite::Transaction;
 use schedule::Outcome;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
-use std::sync::{Arc, Mutex, mpsc};
+use std::sync::{Arc, Mutex, Weak, mpsc};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
 use tokio::sync::{Notify, Semaphore, broadcast};
 use tokio_util::sync::CancellationToken;
@@ -57,6 +59,9 @@ use transport::Transport;
 const MAX_FLIGHTS: usize = 256;
 /// Outcomes that a slow listener may lag behind before it misses some.
 const OUTCOMES_KEPT: usize = 1_024;
+
+/// How often a process that may have others beside it looks what they did.
+const SHARE_EVERY: Duration = Duration::from_secs(5);
 
 /// Told how long a stage took, once for every message.
 pub type Stage = Arc<dyn Fn(Duration) + Send + Sync>;
@@ -104,7 +109,7 @@ pub enum DeliverError {
     Config(#[from] ConfigError),
     /// Store.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
     /// The HTTP client.
     #[error("HTTP client: {0}")]
     Client(#[from] reqwest::Error),
@@ -159,7 +164,7 @@ impl Shared {
     /// A write transaction, away from the async threads: it may have to wait for its turn.
     async fn write<R: Send + 'static>(
         &self,
-        f: impl FnOnce(&Transaction) -> rusqlite::Result<R> + Send + 'static,
+        f: impl FnOnce(&Db) -> crate::store::Result<R> + Send + 'static,
     ) -> Result<R, DeliverError> {
         let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || store.write(f)).await;
@@ -168,7 +173,7 @@ impl Shared {
     /// The same, synced: for changes of endpoints, which no log can bring back.
     async fn write_durable<R: Send + 'static>(
         &self,
-        f: impl FnOnce(&Transaction) -> rusqlite::Result<R> + Send + 'static,
+        f: impl FnOnce(&Db) -> crate::store::Result<R> + Send + 'static,
     ) -> Result<R, DeliverError> {
         let store = self.store.clone();
         let done = tokio::task::spawn_blocking(move || store.write_durable(f)).await;
@@ -184,7 +189,7 @@ impl Shared {
         }
     }
     /// Disables an endpoint, ends what waits for it and tells the others. Whom to wake.
-    fn disable(&self, tx: &Transaction, id: &str, reason: &str, now_ms: i64) -> rusqlite::Result<Vec<String>> {
+    fn disable(&self, tx: &Db, id: &str, reason: &str, now_ms: i64) -> crate::store::Result<Vec<String>> {
         if !endpoint::disable(tx, id, reason, now_ms)? {
             return Ok(Vec::new());
         }
@@ -203,18 +208,17 @@ impl Shared {
         Ok(others)
     }
     /// Queue depth, dead letters and enabled of each endpoint.
-    fn refresh_gauges(&self) -> rusqlite::Result<()> {
-        let db = self.store.reader()?;
-        let counts = outbox::counts(&db)?;
+    fn refresh_gauges(&self) -> crate::store::Result<()> {
+        let (counts, endpoints) = self.store.read(|db| Ok((outbox::counts(db)?, endpoint::all(db)?)))?;
         let count = |id: &str, state: &str| counts.get(&(id.to_string(), state.to_string())).copied().unwrap_or(0);
-        for e in endpoint::all(&db)?.iter().filter(|e| e.deleted_ms.is_none()) {
+        for e in endpoints.iter().filter(|e| e.deleted_ms.is_none()) {
             let pending = count(&e.id, "pending") + count(&e.id, "sending");
             self.metrics.endpoint(&e.id, pending, count(&e.id, "dead"), e.enabled());
         }
         Ok(())
     }
     /// Puts a message of our own into the outbox.
-    fn raise_own(&self, tx: &Transaction, m: &Message, endpoints: &[String], now_ms: i64) -> rusqlite::Result<()> {
+    fn raise_own(&self, tx: &Db, m: &Message, endpoints: &[String], now_ms: i64) -> crate::store::Result<()> {
         let times = Times { received_ms: None, appended_ms: now_ms, scored_ms: now_ms };
         outbox::insert_message(tx, m, None, times, now_ms)?;
         for id in endpoints {
@@ -284,7 +288,24 @@ impl Deliver {
         });
         endpoints.iter().filter(|e| e.deleted_ms.is_none()).for_each(|e| this.open_lane(&e.id, e.rate_per_s));
         this.start_intake(log)?;
+        if this.shared.store.dialect() == Dialect::Postgres {
+            let (stop, weak) = (this.shared.stop.clone(), Arc::downgrade(&this));
+            this.tracker.spawn_on(share(weak, stop), &this.runtime);
+        }
         Ok(this)
+    }
+
+    /// Lanes for endpoints that another process made, none for those that it deleted; and all look whether it left them rows.
+    fn follow(&self, endpoints: &[endpoint::Endpoint]) {
+        for e in endpoints {
+            let known = self.shared.lanes.lock().unwrap_or_else(|e| e.into_inner()).contains_key(&e.id);
+            match e.deleted_ms {
+                None if !known => self.open_lane(&e.id, e.rate_per_s),
+                Some(_) if known => self.close_lane(&e.id),
+                _ => {}
+            }
+        }
+        self.wake_all();
     }
 
     fn start_intake(&self, log: Arc<dyn EventLog>) -> Result<(), DeliverError> {
@@ -353,6 +374,23 @@ impl Deliver {
         }
         self.tracker.close();
         self.tracker.wait().await;
+    }
+}
+
+/// Where several processes deliver from one store: looks now and then what the others did.
+async fn share(deliver: Weak<Deliver>, stop: CancellationToken) {
+    loop {
+        tokio::select! {
+            () = stop.cancelled() => return,
+            () = tokio::time::sleep(SHARE_EVERY) => {}
+        }
+        let Some(deliver) = deliver.upgrade() else { return };
+        let store = deliver.shared.store.clone();
+        match tokio::task::spawn_blocking(move || store.read(endpoint::all)).await {
+            Ok(Ok(endpoints)) => deliver.follow(&endpoints),
+            Ok(Err(error)) => tracing::warn!(%error, "endpoints could not be read again"),
+            Err(error) => tracing::warn!(%error, "endpoints could not be read again"),
+        }
     }
 }
 

@@ -6,10 +6,11 @@
 
 use super::message::Message;
 use super::schedule::{Next, Outcome};
+use crate::store::dialect::Dialect;
 use crate::store::positions::{self, Position};
 use crate::store::prepare;
+use crate::store::{Db, OptionalRow, Result as Stored, params};
 use pulse_dataflows::ports::{Topic, partition};
-use rusqlite::{Connection, OptionalExtension, Transaction, params};
 use serde::Serialize;
 use std::collections::BTreeMap;
 
@@ -35,34 +36,28 @@ pub struct Times {
 const READER: &str = "deliver";
 
 /// Runs one statement of the store's dialect.
-pub(super) fn execute(db: &Connection, sql: &str, values: impl rusqlite::Params) -> rusqlite::Result<usize> {
+pub(super) fn execute(db: &Db, sql: &str, values: impl crate::store::db::Params) -> Stored<usize> {
     prepare(db, sql)?.execute(values)
 }
 
 /// How far the topic is read.
-pub fn offset(db: &Connection) -> rusqlite::Result<u64> {
+pub fn offset(db: &Db) -> Stored<u64> {
     Ok(positions::get(db, READER, partition(Topic::Alerts, 0))?.next)
 }
 
 /// Makes the reader's position, if there is none.
-pub fn make_position(tx: &Transaction) -> rusqlite::Result<()> {
+pub fn make_position(tx: &Db) -> Stored<()> {
     positions::load(tx, READER, partition(Topic::Alerts, 0)).map(|_| ())
 }
 
 /// Moves the reader, if it stands at `from`: two readers cannot both take a record up.
-pub fn advance(tx: &Transaction, from: u64, to: u64) -> rusqlite::Result<bool> {
+pub fn advance(tx: &Db, from: u64, to: u64) -> Stored<bool> {
     let at = |next| Position { next, cause: None };
     positions::advance(tx, READER, partition(Topic::Alerts, 0), at(from), at(to))
 }
 
 /// Keeps a message; `false` when it is there already.
-pub fn insert_message(
-    tx: &Transaction,
-    m: &Message,
-    log_offset: Option<u64>,
-    times: Times,
-    now_ms: i64,
-) -> rusqlite::Result<bool> {
+pub fn insert_message(tx: &Db, m: &Message, log_offset: Option<u64>, times: Times, now_ms: i64) -> Stored<bool> {
     let mut insert = prepare(tx,
         "INSERT INTO webhook_messages(id, type, subject, log_offset, created_ms, received_ms, appended_ms, scored_ms, body)
          VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9) ON CONFLICT DO NOTHING",
@@ -74,12 +69,12 @@ pub fn insert_message(
 
 /// Adds a row in `state`, with the reason of `dead` or `suppressed`.
 pub fn insert_row(
-    tx: &Transaction,
+    tx: &Db,
     message: &str,
     endpoint: &str,
     (state, reason): (&str, Option<&str>),
     now_ms: i64,
-) -> rusqlite::Result<()> {
+) -> Stored<()> {
     let mut insert = prepare(tx,
         "INSERT INTO webhook_outbox(message_id, endpoint_id, state, reason, attempts, next_ms, first_sent_ms, created_ms)
          VALUES ($1,$2,$3,$4,0,$5,NULL,$5) ON CONFLICT DO NOTHING",
@@ -89,14 +84,18 @@ pub fn insert_row(
 }
 
 /// Rows that wait or are on their way.
-pub fn pending(db: &Connection, endpoint: &str) -> rusqlite::Result<u64> {
+pub fn pending(db: &Db, endpoint: &str) -> Stored<u64> {
     let mut count =
         prepare(db, "SELECT count(*) FROM webhook_outbox WHERE endpoint_id = $1 AND state IN ('pending', 'sending')")?;
-    count.query_row([endpoint], |r| r.get::<_, i64>(0)).map(|n| n as u64)
+    count.query_row([endpoint], |r| r.get::<i64>(0)).map(|n| n as u64)
 }
 
-/// After a start: attempts that a crash cut short are made again.
-pub fn release(tx: &Transaction) -> rusqlite::Result<usize> {
+/// After a start: attempts that a crash cut short are made again. On PostgreSQL they may be those of another process; there they
+/// are due again when their time is over.
+pub fn release(tx: &Db) -> Stored<usize> {
+    if tx.dialect() == Dialect::Postgres {
+        return Ok(0);
+    }
     execute(tx, "UPDATE webhook_outbox SET state = 'pending' WHERE state = 'sending'", [])
 }
 
@@ -128,14 +127,28 @@ pub enum Claim {
     Wait(Option<i64>),
 }
 
+/// How long a row that was taken is left to who took it; then it is due again, for whoever took it has died, or the answer to
+/// its commit was lost. Longer than an attempt may take by a minute at least.
+const LEASE_MS: i64 = 120_000;
+
 /// Takes the row that is due longest.
-pub fn claim(tx: &Transaction, endpoint: &str, now_ms: i64) -> rusqlite::Result<Claim> {
+pub fn claim(tx: &Db, endpoint: &str, now_ms: i64) -> Stored<Claim> {
+    match claim_in(tx, endpoint, "pending", now_ms)? {
+        Claim::Row(due) => Ok(Claim::Row(due)),
+        Claim::Wait(pending) => match claim_in(tx, endpoint, "sending", now_ms)? {
+            Claim::Row(due) => Ok(Claim::Row(due)),
+            Claim::Wait(leased) => Ok(Claim::Wait(pending.into_iter().chain(leased).min())),
+        },
+    }
+}
+
+fn claim_in(tx: &Db, endpoint: &str, state: &str, now_ms: i64) -> Stored<Claim> {
     let mut query = prepare(tx,
         "SELECT o.message_id, o.next_ms, o.attempts, o.first_sent_ms, m.type, m.received_ms, m.appended_ms, m.scored_ms, m.body
          FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id
-         WHERE o.endpoint_id = $1 AND o.state = 'pending' ORDER BY o.next_ms LIMIT 1",
+         WHERE o.endpoint_id = $1 AND o.state = $2 ORDER BY o.next_ms LIMIT 1 {skip_locked}",
     )?;
-    let found = query.query_row([endpoint], |r| {
+    let found = query.query_row([endpoint, state], |r| {
         let first_sent_ms: Option<i64> = r.get(3)?;
         let times = Times { received_ms: r.get(5)?, appended_ms: r.get(6)?, scored_ms: r.get(7)? };
         let due = Due {
@@ -147,7 +160,7 @@ pub fn claim(tx: &Transaction, endpoint: &str, now_ms: i64) -> rusqlite::Result<
             first: first_sent_ms.is_none(),
             body: r.get(8)?,
         };
-        Ok((r.get::<_, i64>(1)?, due))
+        Ok((r.get::<i64>(1)?, due))
     });
     match found.optional()? {
         None => Ok(Claim::Wait(None)),
@@ -155,9 +168,9 @@ pub fn claim(tx: &Transaction, endpoint: &str, now_ms: i64) -> rusqlite::Result<
         Some((_, due)) => {
             let mut update = prepare(
                 tx,
-                "UPDATE webhook_outbox SET state = 'sending', first_sent_ms = $3 WHERE message_id = $1 AND endpoint_id = $2",
+                "UPDATE webhook_outbox SET state = 'sending', first_sent_ms = $3, next_ms = $4 WHERE message_id = $1 AND endpoint_id = $2",
             )?;
-            update.execute(params![due.message_id, endpoint, due.first_sent_ms])?;
+            update.execute(params![due.message_id, endpoint, due.first_sent_ms, now_ms + LEASE_MS])?;
             Ok(Claim::Row(Box::new(due)))
         }
     }
@@ -187,7 +200,7 @@ pub struct Attempt {
 }
 
 /// Writes an attempt down and moves its row. `alive`: the endpoint still takes retries.
-pub fn record(tx: &Transaction, a: &Attempt, next: Next, alive: bool, kept: u32) -> rusqlite::Result<&'static str> {
+pub fn record(tx: &Db, a: &Attempt, next: Next, alive: bool, kept: u32) -> Stored<&'static str> {
     let (state, reason, next_ms) = match next {
         Next::Done => ("delivered", None, a.at_ms),
         Next::Dead => ("dead", Some("exhausted"), a.at_ms),
@@ -199,11 +212,12 @@ pub fn record(tx: &Transaction, a: &Attempt, next: Next, alive: bool, kept: u32)
         "UPDATE webhook_outbox SET state = $3, reason = $4, attempts = $5, next_ms = $6 WHERE message_id = $1 AND endpoint_id = $2",
     )?
     .execute(params![a.message_id, a.endpoint_id, state, reason, a.number, next_ms])?;
-    prepare(tx,
-        "INSERT INTO webhook_attempts(endpoint_id, message_id, number, at_ms, duration_ms, status, outcome, reply) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)",
+    let line: i64 = prepare(tx,
+        "INSERT INTO webhook_attempts(endpoint_id, message_id, number, at_ms, duration_ms, status, outcome, reply) VALUES ($1,$2,$3,$4,$5,$6,$7,$8)
+         RETURNING id",
     )?
-    .execute(params![a.endpoint_id, a.message_id, a.number, a.at_ms, a.duration_ms, a.status, a.outcome, a.reply])?;
-    if tx.last_insert_rowid() % CUT_EVERY == 0 {
+    .query_row(params![a.endpoint_id, a.message_id, a.number, a.at_ms, a.duration_ms, a.status, a.outcome, a.reply], |r| r.get(0))?;
+    if line % CUT_EVERY == 0 {
         execute(
             tx,
             "DELETE FROM webhook_attempts WHERE endpoint_id = $1 AND id <= (SELECT id FROM webhook_attempts
@@ -215,7 +229,7 @@ pub fn record(tx: &Transaction, a: &Attempt, next: Next, alive: bool, kept: u32)
 }
 
 /// Ends all that waits for an endpoint. How many.
-pub fn kill_pending(tx: &Transaction, endpoint: &str, reason: &str) -> rusqlite::Result<usize> {
+pub fn kill_pending(tx: &Db, endpoint: &str, reason: &str) -> Stored<usize> {
     execute(
         tx,
         "UPDATE webhook_outbox SET state = 'dead', reason = $2 WHERE endpoint_id = $1 AND state = 'pending'",
@@ -240,7 +254,7 @@ pub enum Replay {
 }
 
 /// Makes rows pending again, with a new schedule and the same id and bytes. How many.
-pub fn replay(tx: &Transaction, endpoint: &str, what: &Replay, now_ms: i64) -> rusqlite::Result<usize> {
+pub fn replay(tx: &Db, endpoint: &str, what: &Replay, now_ms: i64) -> Stored<usize> {
     const AGAIN: &str = "UPDATE webhook_outbox SET state = 'pending', reason = NULL, attempts = 0, next_ms = $2
          WHERE endpoint_id = $1 AND state NOT IN ('pending', 'sending') AND ";
     match what {
@@ -269,12 +283,12 @@ pub fn replay(tx: &Transaction, endpoint: &str, what: &Replay, now_ms: i64) -> r
 
 /// A page of the attempt log, the newest first: below line `before`, started in `[from_ms, to_ms)`.
 pub fn attempts(
-    db: &Connection,
+    db: &Db,
     endpoint: &str,
     before: i64,
     (from_ms, to_ms): (i64, i64),
     limit: usize,
-) -> rusqlite::Result<Vec<Attempt>> {
+) -> Stored<Vec<Attempt>> {
     let mut query = prepare(
         db,
         "SELECT id, endpoint_id, message_id, number, at_ms, duration_ms, status, outcome, reply FROM webhook_attempts
@@ -297,7 +311,7 @@ pub fn attempts(
 }
 
 /// Forgets messages older than `before_ms` that nobody waits for, a few at a time. How many.
-pub fn forget(tx: &Transaction, before_ms: i64, at_most: usize) -> rusqlite::Result<usize> {
+pub fn forget(tx: &Db, before_ms: i64, at_most: usize) -> Stored<usize> {
     let mut query = prepare(
         tx,
         "SELECT id FROM webhook_messages m WHERE created_ms < $1 AND NOT EXISTS (SELECT 1 FROM webhook_outbox o
@@ -313,9 +327,9 @@ pub fn forget(tx: &Transaction, before_ms: i64, at_most: usize) -> rusqlite::Res
 }
 
 /// Rows by endpoint and state, for the lists.
-pub fn counts(db: &Connection) -> rusqlite::Result<BTreeMap<(String, String), u64>> {
+pub fn counts(db: &Db) -> Stored<BTreeMap<(String, String), u64>> {
     let mut query = prepare(db, "SELECT endpoint_id, state, count(*) FROM webhook_outbox GROUP BY endpoint_id, state")?;
-    let rows = query.query_map([], |r| Ok(((r.get(0)?, r.get(1)?), r.get::<_, i64>(2)? as u64)))?;
+    let rows = query.query_map([], |r| Ok(((r.get(0)?, r.get(1)?), r.get::<i64>(2)? as u64)))?;
     rows.collect()
 }
 

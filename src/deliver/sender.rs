@@ -207,12 +207,12 @@ async fn record(shared: &Arc<Shared>, line: &outbox::Attempt, next: Next, outcom
 /// Row, attempt log and endpoint in one transaction. Whom to wake.
 fn settle(
     shared: &Shared,
-    tx: &rusqlite::Transaction,
+    tx: &crate::store::Db,
     line: &outbox::Attempt,
     next: Next,
     outcome: Outcome,
     now_ms: i64,
-) -> rusqlite::Result<(Attempted, Vec<String>)> {
+) -> crate::store::Result<(Attempted, Vec<String>)> {
     let id = &line.endpoint_id;
     let failing_since_ms = endpoint::note(tx, id, outcome == Outcome::Delivered, now_ms)?;
     let patience_ms = shared.config.disable_after_hours as i64 * 3_600_000;

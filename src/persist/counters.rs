@@ -12,7 +12,7 @@ use std::sync::PoisonError;
 
 const SEVERITIES: [&str; 3] = ["info", "warning", "critical"];
 /// Reasons why an alert is not sent (`alert::suppress` in the operators gives the first two).
-const REASONS: [&str; 5] = ["budget", "old", "snooze", "calendar", "canary"];
+const REASONS: [&str; 6] = ["budget", "old", "incident", "snooze", "calendar", "canary"];
 
 #[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
 struct Kind {
@@ -44,10 +44,11 @@ pub struct Counters {
 
 impl Counters {
     /// Registers them.
-    pub fn register(metrics: &Metrics) -> Counters {
+    pub fn register(metrics: &Metrics, store_up: Gauge) -> Counters {
         let counters = Counters::default();
         let mut registry = metrics.lock().unwrap_or_else(PoisonError::into_inner);
         registry.register(names::PERSIST_LAG, "Records behind the end of the topics", counters.lag.clone());
+        registry.register(names::STORE_UP, "1 while the store answers", store_up);
         registry.register(names::PERSIST_RECORDS, "Records written to the store", counters.records.clone());
         registry.register(names::PERSIST_REPEATS, "Records left out as repeats", counters.repeats.clone());
         registry.register(names::PERSIST_RETRIES, "Batches tried again", counters.retries.clone());

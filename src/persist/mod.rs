@@ -12,7 +12,7 @@ pub mod decode;
 pub mod gather;
 mod write;
 
-use crate::store::{Store, positions::Position};
+use crate::store::{self, Store, positions::Position};
 use crate::telemetry::Metrics;
 use counters::Counters;
 use gather::{Batch, Source};
@@ -21,6 +21,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
 use std::time::{Duration, Instant};
+use write::Written;
 
 /// Name of this reader in `reader_positions`.
 pub const READER: &str = "persist";
@@ -55,9 +56,12 @@ pub enum PersistError {
     /// Another persist has moved the positions.
     #[error("another process has taken over as the reader `{READER}`: this one stops")]
     Fenced,
+    /// The positions are behind: the store came back from a crash, or on another server, without its last commits.
+    #[error("the store has lost its last commits; their records are read again")]
+    TakenBack,
     /// The store does not answer.
     #[error("store: {0}")]
-    Store(#[from] rusqlite::Error),
+    Store(#[from] crate::store::Error),
     /// The log does not answer.
     #[error("log: {0}")]
     Log(#[from] LogError),
@@ -70,6 +74,9 @@ pub struct Worker {
     source: Source,
     counters: Counters,
     written: Arc<dyn Fn(Duration) + Send + Sync>,
+    currency: String,
+    /// A batch whose commit was sent and not answered.
+    doubt: Option<(Batch, Written)>,
 }
 
 impl Worker {
@@ -80,33 +87,67 @@ impl Worker {
         options: &Options,
         metrics: &Metrics,
     ) -> Result<Worker, PersistError> {
-        let mut partitions = vec![];
-        for topic in TOPICS {
-            for number in 0..log.partitions(topic) {
-                partitions.push(Partition { topic, number });
-            }
-        }
-        let positions = store.write(|tx| {
-            partitions.iter().map(|p| Ok((*p, crate::store::positions::load(tx, READER, *p)?))).collect()
-        })?;
+        let positions = load(&*log, &store)?;
         let source = Source::new(log.reader(), positions, options.currency.clone());
-        Ok(Worker { log, store, source, counters: Counters::register(metrics), written: options.written.clone() })
+        let counters = Counters::register(metrics, store.up());
+        Ok(Worker {
+            log,
+            store,
+            source,
+            counters,
+            written: options.written.clone(),
+            currency: options.currency.clone(),
+            doubt: None,
+        })
     }
 
     /// Takes and writes one batch; the number of records it moved on by. An error leaves everything as it was.
     pub fn step(&mut self) -> Result<usize, PersistError> {
         let begun = Instant::now();
+        if let Some(moved) = self.settle_doubt()? {
+            return Ok(moved);
+        }
         let batch: Batch = self.source.gather(&*self.log)?;
         if batch.moves.is_empty() {
             self.counters.lag.set(0);
             return Ok(0);
         }
-        let written = write::write(&self.store, &batch)?;
-        self.source.moved(&batch.moves);
-        self.counters.add(&batch, &written);
-        self.counters.lag.set(self.lag() as i64);
+        let mut written = Written::default();
+        match write::write(&self.store, &batch, &mut written) {
+            Ok(()) => {}
+            Err(error @ PersistError::Store(store::Error::InDoubt(_))) => {
+                self.doubt = Some((batch, written));
+                return Err(error);
+            }
+            Err(PersistError::TakenBack) => {
+                // rows and positions were lost together: going on from where the store stands writes each row once
+                let positions = load(&*self.log, &self.store)?;
+                self.source = Source::new(self.log.reader(), positions, self.currency.clone());
+                return Err(PersistError::TakenBack);
+            }
+            Err(error) => return Err(error),
+        }
         (self.written)(begun.elapsed());
-        Ok(batch.taken + batch.lost as usize)
+        Ok(self.done(&batch, &written))
+    }
+
+    /// The batch is in the store; the number of records it moved on by.
+    fn done(&mut self, batch: &Batch, written: &Written) -> usize {
+        self.source.moved(&batch.moves);
+        self.counters.add(batch, written);
+        self.counters.lag.set(self.lag() as i64);
+        batch.taken + batch.lost as usize
+    }
+
+    /// Asks the positions whether a commit without an answer counts. If it does not, its batch is gathered again.
+    fn settle_doubt(&mut self) -> Result<Option<usize>, PersistError> {
+        let Some((batch, _)) = &self.doubt else { return Ok(None) };
+        let Some((partition, _, new)) = batch.moves.first() else { return Ok(None) };
+        let now = self.store.write(|tx| store::positions::settled(tx, READER, *partition))?;
+        let committed = now == *new;
+        tracing::info!(committed, "the store says what became of the commit without an answer");
+        let doubt = self.doubt.take().filter(|_| committed);
+        Ok(doubt.map(|(batch, written)| self.done(&batch, &written)))
     }
 
     /// Records that are in the log and not taken up.
@@ -118,6 +159,13 @@ impl Worker {
     pub fn positions(&self) -> Vec<(Partition, u64)> {
         needs(self.source.positions())
     }
+}
+
+/// Where the store says that this reader is.
+fn load(log: &dyn EventLog, store: &Store) -> Result<Vec<(Partition, Position)>, PersistError> {
+    let partitions = TOPICS.into_iter().flat_map(|topic| (0..log.partitions(topic)).map(move |n| (topic, n)));
+    let partitions = partitions.map(|(topic, number)| Partition { topic, number });
+    Ok(store.write_durable(|tx| partitions.map(|p| Ok((p, store::positions::load(tx, READER, p)?))).collect())?)
 }
 
 /// Positions, and those in `events.raw` that follow from them.

@@ -14,23 +14,22 @@ pub struct Written {
     pub notices: Vec<usize>,
 }
 
-/// Writes the batch.
-pub fn write(store: &Store, batch: &Batch) -> Result<Written, PersistError> {
-    let mut written = Written::default();
-    let mut fenced = false;
+/// Writes the batch, and says in `written` what became of it; before the commit, so that it is known when the answer is lost.
+pub fn write(store: &Store, batch: &Batch, written: &mut Written) -> Result<(), PersistError> {
+    // found elsewhere than expected: is it behind?
+    let mut stands = None;
+    store.make_days(batch.scored.iter().map(|row| row.time_ms))?;
     let outcome = store.write(|tx| {
         // First, so that a fenced reader writes nothing at all.
         for (partition, old, new) in &batch.moves {
             if !positions::advance(tx, READER, *partition, *old, *new)? {
-                fenced = true;
-                return Err(rusqlite::Error::QueryReturnedNoRows); // rolls back
+                // not there at all counts as the beginning
+                stands = Some(positions::get(tx, READER, *partition)?.next <= old.next);
+                return Err(crate::store::Error::NoRow); // rolls back
             }
         }
-        let mut repeats = 0;
+        let mut repeats = batch.scored.len() as u64 - rows::add_all_scored(tx, &batch.scored)?;
         let mut count = |new: bool| repeats += u64::from(!new);
-        for row in &batch.scored {
-            count(rows::add_scored(tx, row)?);
-        }
         for row in &batch.rejects {
             count(rows::add_reject(tx, row)?);
         }
@@ -56,9 +55,9 @@ pub fn write(store: &Store, batch: &Batch) -> Result<Written, PersistError> {
         written.repeats = repeats;
         Ok(())
     });
-    match outcome {
-        Err(_) if fenced => Err(PersistError::Fenced),
-        Err(error) => Err(error.into()),
-        Ok(()) => Ok(written),
+    match (outcome, stands) {
+        (Err(_), Some(true)) => Err(PersistError::TakenBack),
+        (Err(_), Some(false)) => Err(PersistError::Fenced),
+        (outcome, _) => Ok(outcome?),
     }
 }

@@ -50,8 +50,8 @@ pub async fn series(State(inner): Shared, uri: Uri) -> Answer {
             names.into_iter().map(|(metric, dims)| json!({"metric": metric, "dimensions": dims})).collect();
         return Ok(views::json(&json!({"items": items, "next": null})));
     };
-    if to_ms.saturating_sub(from_ms) / step_ms > series::MAX_POINTS {
-        return Err(bad("step", format!("more than {} points: take a wider step", series::MAX_POINTS)));
+    if to_ms.saturating_sub(from_ms) / step_ms > series::MAX_POINTS as i64 {
+        return Err(bad("step", format!("more than {} points: take a wider step", series::MAX_POINTS as i64)));
     }
     let query = series::SeriesQuery { metric, dimensions: dimensions.unwrap_or_default(), from_ms, to_ms, step_ms };
     let asked = query.clone();

@@ -161,7 +161,7 @@ impl LabelBody {
 
 impl Label {
     /// Fills in event, source and entities; a problem when what it is about is not known.
-    fn complete(&mut self, db: &rusqlite::Connection) -> crate::store::Result<Result<(), Problem>> {
+    fn complete(&mut self, db: &crate::store::Db) -> crate::store::Result<Result<(), Problem>> {
         let unknown = |what: &str| Problem::new(StatusCode::NOT_FOUND, "not_found", format!("there is no such {what}"));
         if let Some(id) = &self.alert_id {
             let Some(alert) = alerts::get(db, id)? else { return Ok(Err(unknown("alert"))) };
@@ -205,7 +205,7 @@ impl Label {
     }
 
     /// Is the same in force already?
-    fn in_force(&self, db: &rusqlite::Connection, record: &[u8]) -> crate::store::Result<bool> {
+    fn in_force(&self, db: &crate::store::Db, record: &[u8]) -> crate::store::Result<bool> {
         let Ok(row) = decode::label(record, 0, Meta::default()) else { return Ok(false) };
         let verdicts = query::labels::in_force(db, &row.target)?;
         Ok(verdicts.iter().any(|known| {

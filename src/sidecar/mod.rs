@@ -101,7 +101,7 @@ impl Inner {
     /// Asks the store on a thread that may block.
     async fn ask<R: Send + 'static>(
         self: &Arc<Self>,
-        question: impl FnOnce(&rusqlite::Connection) -> store::Result<R> + Send + 'static,
+        question: impl FnOnce(&store::Db) -> store::Result<R> + Send + 'static,
     ) -> Result<R, Problem> {
         let inner = Arc::clone(self);
         self.block(move || inner.parts.store.read(question).map_err(|error| refused(&error))).await
@@ -126,7 +126,7 @@ impl Inner {
 }
 
 /// What a client is told when the store does not answer; the reason goes to the process's own log.
-fn refused(error: &rusqlite::Error) -> Problem {
+fn refused(error: &store::Error) -> Problem {
     if store::too_slow(error) {
         return Problem::unavailable("query_too_slow", "this takes too long: narrow it with from and to", RETRY);
     }

@@ -6,13 +6,13 @@
 use super::api::Shared;
 use super::page_parts::{self, Chart};
 use super::{Answer, session};
+use crate::store::Db;
 use crate::store::query::{Span, alerts, events, incidents, kpis, series};
 use crate::store::{self, now_ms};
 use axum::extract::State;
 use axum::http::{HeaderMap, HeaderName, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use maud::Markup;
-use rusqlite::Connection;
 
 /// Rows of each list.
 const ROWS: usize = 20;
@@ -41,7 +41,7 @@ pub struct Now {
 }
 
 /// Asks for everything.
-fn gather(db: &Connection) -> store::Result<Now> {
+fn gather(db: &Db) -> store::Result<Now> {
     let now_ms = now_ms();
     let open = alerts::StateFilter { status: Some("open".into()), severity: None };
     let rows = Span { limit: ROWS, ..Span::default() };

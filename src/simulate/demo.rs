@@ -3,7 +3,7 @@
 //! How it stays honest. History and live traffic are one process with true times: about six events a minute on average,
 //! 300,000 in five weeks, learned in seconds. The demo may be started at any hour, so the customers' clocks are moved until
 //! it is 19:00 for them, the beginning of the evening peak (twelve events a minute), as at that hour on every day before.
-//! Against that background card testing (a card every 0.6 s) starts ten seconds after the live start, and an outage of
+//! Against that background card testing (a card every 0.6 s) starts six seconds after the live start, and an outage of
 //! payments in the largest country at a busy moment: a reminder went out, and for its length customers come to the till
 //! every 1.5 s, after 20 s every 4 s; they try again, as people do, so one or two payments a second fail. Such a rush at
 //! the till alone would be unusual too, and it is part of the planted episode.
@@ -25,7 +25,7 @@ pub const DEMO_EVENTS_PER_MINUTE: f64 = 6.0;
 /// Hour on the customers' clocks at the end of the history.
 const DEMO_HOUR: f64 = 19.0;
 /// Card testing after the live start, ms, and its length.
-const CARD_TESTING_MS: (i64, i64) = (10_000, 90_000);
+const CARD_TESTING_MS: (i64, i64) = (6_000, 90_000);
 /// Length of the outage, ms.
 const OUTAGE_MS: i64 = 5 * MINUTE_MS;
 /// The rush at the till: its length, ms, and the seconds between two customers, in it and after it.
@@ -45,12 +45,13 @@ pub struct DemoScript {
 }
 
 impl Shop {
-    /// A shop whose first events are five weeks older than `now_ms`. Take events while [`Shop::peek_ms`] is before the live
-    /// start, learn from them, then call [`Shop::plant_demo`] and go on at the pace of the times of arrival.
-    pub fn demo(seed: u64, now_ms: i64) -> Result<Shop, ConfigError> {
+    /// A shop whose first events are `history_ms` older than `now_ms` ([`DEMO_HISTORY_MS`] in the demonstration itself). Take
+    /// events while [`Shop::peek_ms`] is before the live start, learn from them, then call [`Shop::plant_demo`] and go on at
+    /// the pace of the times of arrival.
+    pub fn demo(seed: u64, now_ms: i64, history_ms: i64) -> Result<Shop, ConfigError> {
         let mut config = ShopConfig {
             seed,
-            start_ms: now_ms - DEMO_HISTORY_MS,
+            start_ms: now_ms - history_ms,
             events_per_minute: DEMO_EVENTS_PER_MINUTE,
             trouble: TroublePlan {
                 // In the history only what looks like trouble and is none.

@@ -2,7 +2,7 @@
 //!
 //! Whatever is not a token is written so that both understand it: `BIGINT` milliseconds, `TEXT`, `DOUBLE PRECISION`, `BOOLEAN`,
 //! partial and `DESC` indexes, row values, `ON CONFLICT .. excluded`, `RETURNING`, `FILTER`.
-//! Deliberately absent: building statements. Bulk writing and retention differ too much and stay in two versions.
+//! Deliberately absent: building statements. Writing many rows at once and forgetting whole days differ too much (`bulk`, `days`).
 
 /// Which database speaks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -14,10 +14,12 @@ pub enum Dialect {
 }
 
 /// Tokens: name, SQLite, PostgreSQL.
-const TOKENS: [(&str, &str, &str); 6] = [
+const TOKENS: [(&str, &str, &str); 7] = [
     ("{id}", "INTEGER PRIMARY KEY AUTOINCREMENT", "BIGINT GENERATED ALWAYS AS IDENTITY PRIMARY KEY"),
     ("{json}", "TEXT", "JSONB"),
-    ("{skip_locked}", "", "FOR UPDATE SKIP LOCKED"),
+    // Rows of the table `o` that nobody else works on. SQLite has one writer.
+    ("{skip_locked}", "", "FOR UPDATE OF o SKIP LOCKED"),
+    ("{for_update}", "", "FOR UPDATE"),
     ("{least}", "MIN", "LEAST"),
     ("{greatest}", "MAX", "GREATEST"),
     // A table that is its own index: half the size where the whole row is the key.
@@ -36,6 +38,28 @@ impl Dialect {
         match self {
             Dialect::Sqlite => numbered(&sql),
             Dialect::Postgres => sql,
+        }
+    }
+}
+
+impl Dialect {
+    /// A text that makes tables. Text is compared by its bytes in both. Lines that begin with `--postgres ` are PostgreSQL's alone:
+    /// for SQLite they are comments.
+    pub fn schema(self, text: &str) -> String {
+        match self {
+            Dialect::Sqlite => self.sql(text),
+            Dialect::Postgres => self.sql(&text.replace("--postgres ", "").replace(" TEXT", " TEXT COLLATE \"C\"")),
+        }
+    }
+
+    /// Begins a transaction that changes the schema: one at a time.
+    pub fn alone(self) -> &'static str {
+        match self {
+            Dialect::Sqlite => "BEGIN IMMEDIATE",
+            // any number, as long as it is ours alone; a CREATE may wait for it longer than a row's lock is waited for
+            Dialect::Postgres => {
+                "BEGIN; SET LOCAL synchronous_commit = on; SET LOCAL lock_timeout = 60000; SELECT pg_advisory_xact_lock(7018350481)"
+            }
         }
     }
 }
@@ -63,7 +87,7 @@ mod tests {
         assert_eq!(Dialect::Sqlite.sql(text), "SELECT MIN(a, ?1) FROM t WHERE b = '$1' AND c = ?12 ");
         assert_eq!(
             Dialect::Postgres.sql(text),
-            "SELECT LEAST(a, $1) FROM t WHERE b = '$1' AND c = $12 FOR UPDATE SKIP LOCKED"
+            "SELECT LEAST(a, $1) FROM t WHERE b = '$1' AND c = $12 FOR UPDATE OF o SKIP LOCKED"
         );
     }
 
@@ -71,7 +95,7 @@ mod tests {
     fn no_token_is_left_in_any_migration() {
         for (name, text) in crate::store::migrate::MIGRATIONS {
             for dialect in [Dialect::Sqlite, Dialect::Postgres] {
-                assert!(!dialect.sql(text).contains('{'), "{name}: an unknown token");
+                assert!(!dialect.schema(text).contains('{'), "{name}: an unknown token");
             }
         }
     }

@@ -3,8 +3,10 @@
 //! Forward only. A store that knows a migration which this program does not is refused: an older program must not write
 //! into a newer schema. So is one whose applied text was changed afterwards.
 
-use super::dialect::Dialect;
-use rusqlite::{Connection, TransactionBehavior};
+use super::db::Db;
+use super::error::{Error, Result};
+use super::server::Url;
+use postgres::error::SqlState;
 
 /// All migrations in order: name (number first) and text.
 pub const MIGRATIONS: &[(&str, &str)] = &[
@@ -12,6 +14,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0002_store", include_str!("../../migrations/0002_store.sql")),
     ("0003_deliver", include_str!("../../migrations/0003_deliver.sql")),
     ("0004_refusals", include_str!("../../migrations/0004_refusals.sql")),
+    ("0005_partitions", include_str!("../../migrations/0005_partitions.sql")),
 ];
 
 /// Why a store cannot be opened.
@@ -29,11 +32,38 @@ pub enum OpenError {
         /// Which.
         name: String,
         /// Why.
-        error: rusqlite::Error,
+        error: Error,
     },
-    /// SQLite's own.
+    /// A setting is wrong: trying again would find the same.
+    #[error("{setting}: {why}")]
+    Setting {
+        /// As `section.key`.
+        setting: &'static str,
+        /// What is wrong with it, and what to do.
+        why: String,
+    },
+    /// No server answers.
+    #[error("{0}")]
+    Unavailable(String),
+    /// The database's own.
     #[error("the store cannot be opened: {0}")]
-    Sqlite(#[from] rusqlite::Error),
+    Store(#[from] Error),
+}
+
+impl OpenError {
+    /// Missing rights are a matter of the address's user.
+    pub(super) fn or_setting(self, url: &Url) -> OpenError {
+        let state = match &self {
+            OpenError::Failed { error, .. } | OpenError::Store(error) => error.state(),
+            _ => None,
+        };
+        if state != Some(&SqlState::INSUFFICIENT_PRIVILEGE) && state != Some(&SqlState::INVALID_SCHEMA_NAME) {
+            return self;
+        }
+        let why =
+            format!("the user of {url} may not make the tables; GRANT CREATE, USAGE ON SCHEMA public TO it ({self})");
+        OpenError::Setting { setting: "store.url", why }
+    }
 }
 
 /// One line of `pulse migrate`.
@@ -51,17 +81,16 @@ fn checksum(text: &str) -> String {
 }
 
 /// What is applied: name, checksum, time.
-fn applied(db: &Connection) -> rusqlite::Result<Vec<(String, String, i64)>> {
-    db.execute_batch(
+fn applied(db: &Db) -> Result<Vec<(String, String, i64)>> {
+    db.execute_batch(&db.dialect().schema(
         "CREATE TABLE IF NOT EXISTS schema_migrations(name TEXT PRIMARY KEY, checksum TEXT NOT NULL, applied_ms BIGINT NOT NULL)",
-    )?;
+    ))?;
     let mut statement = db.prepare("SELECT name, checksum, applied_ms FROM schema_migrations ORDER BY name")?;
-    let rows = statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?;
-    rows.collect()
+    statement.query_map([], |row| Ok((row.get(0)?, row.get(1)?, row.get(2)?)))?.collect()
 }
 
 /// Refuses a store that is ahead of `migrations`, or whose texts differ.
-fn check(done: &[(String, String, i64)], migrations: &[(&str, &str)]) -> Result<(), OpenError> {
+fn check(done: &[(String, String, i64)], migrations: &[(&str, &str)]) -> std::result::Result<(), OpenError> {
     for (name, sum, _) in done {
         match migrations.iter().find(|(known, _)| known == name) {
             None => return Err(OpenError::Newer(name.clone())),
@@ -73,7 +102,7 @@ fn check(done: &[(String, String, i64)], migrations: &[(&str, &str)]) -> Result<
 }
 
 /// What is applied and what is not. Changes nothing.
-pub fn status(db: &Connection) -> Result<Vec<Status>, OpenError> {
+pub fn status(db: &Db) -> std::result::Result<Vec<Status>, OpenError> {
     let done = applied(db)?;
     check(&done, MIGRATIONS)?;
     let time = |name: &str| done.iter().find(|(known, ..)| known == name).map(|(.., time)| *time);
@@ -81,25 +110,35 @@ pub fn status(db: &Connection) -> Result<Vec<Status>, OpenError> {
 }
 
 /// Applies what is missing; the names of what was applied.
-pub fn run(db: &mut Connection, now_ms: i64) -> Result<Vec<String>, OpenError> {
+pub fn run(db: &Db, now_ms: i64) -> std::result::Result<Vec<String>, OpenError> {
     apply(db, MIGRATIONS, now_ms)
 }
 
-fn apply(db: &mut Connection, migrations: &[(&str, &str)], now_ms: i64) -> Result<Vec<String>, OpenError> {
+fn apply(db: &Db, migrations: &[(&str, &str)], now_ms: i64) -> std::result::Result<Vec<String>, OpenError> {
     let mut new = vec![];
     for (name, text) in migrations {
-        // Immediate, and looked at again inside: two processes may start at once.
-        let tx = db.transaction_with_behavior(TransactionBehavior::Immediate)?;
-        let done = applied(&tx)?;
-        check(&done, migrations)?;
-        if done.iter().any(|(known, ..)| known == name) {
-            continue;
+        // Alone, and looked at again inside: two processes may start at once.
+        let mut refused = None;
+        let outcome = super::transaction(db, db.dialect().alone(), |tx| {
+            let done = applied(tx)?;
+            if let Err(error) = check(&done, migrations) {
+                refused = Some(error);
+                return Err(Error::NoRow); // rolls back
+            }
+            if done.iter().any(|(known, ..)| known == name) {
+                return Ok(false);
+            }
+            if let Err(error) = tx.execute_batch(&tx.dialect().schema(text)) {
+                refused = Some(OpenError::Failed { name: (*name).into(), error });
+                return Err(Error::NoRow);
+            }
+            tx.execute("INSERT INTO schema_migrations VALUES ($1, $2, $3)", (*name, checksum(text), now_ms))?;
+            Ok(true)
+        });
+        match (refused, outcome) {
+            (Some(error), _) => return Err(error),
+            (None, applied) => new.extend(applied?.then(|| (*name).to_owned())),
         }
-        tx.execute_batch(&Dialect::Sqlite.sql(text))
-            .map_err(|error| OpenError::Failed { name: (*name).into(), error })?;
-        tx.execute("INSERT INTO schema_migrations VALUES (?1, ?2, ?3)", (name, checksum(text), now_ms))?;
-        tx.commit()?;
-        new.push((*name).into());
     }
     Ok(new)
 }
@@ -111,31 +150,35 @@ mod tests {
     const A: (&str, &str) = ("0001_a", "CREATE TABLE a(x BIGINT)");
     const B: (&str, &str) = ("0002_b", "CREATE TABLE b(x BIGINT); INSERT INTO b VALUES (1)");
 
+    fn memory() -> Db {
+        Db::Sqlite(rusqlite::Connection::open_in_memory().unwrap())
+    }
+
     #[test]
     fn each_is_applied_once_and_in_order() {
-        let mut db = Connection::open_in_memory().unwrap();
-        assert_eq!(apply(&mut db, &[A], 1).unwrap(), ["0001_a"]);
-        assert_eq!(apply(&mut db, &[A, B], 2).unwrap(), ["0002_b"]);
-        assert!(apply(&mut db, &[A, B], 3).unwrap().is_empty());
-        assert_eq!(db.query_row("SELECT count(*) FROM b", [], |r| r.get::<_, i64>(0)).unwrap(), 1);
+        let db = memory();
+        assert_eq!(apply(&db, &[A], 1).unwrap(), ["0001_a"]);
+        assert_eq!(apply(&db, &[A, B], 2).unwrap(), ["0002_b"]);
+        assert!(apply(&db, &[A, B], 3).unwrap().is_empty());
+        assert_eq!(db.query_row("SELECT count(*) FROM b", [], |r| r.get::<i64>(0)).unwrap(), 1);
     }
 
     #[test]
     fn a_newer_store_and_a_changed_text_are_refused() {
-        let mut db = Connection::open_in_memory().unwrap();
-        apply(&mut db, &[A, B], 1).unwrap();
-        assert!(matches!(apply(&mut db, &[A], 2), Err(OpenError::Newer(name)) if name == "0002_b"));
+        let db = memory();
+        apply(&db, &[A, B], 1).unwrap();
+        assert!(matches!(apply(&db, &[A], 2), Err(OpenError::Newer(name)) if name == "0002_b"));
         let changed = ("0002_b", "CREATE TABLE b(y BIGINT)");
-        assert!(matches!(apply(&mut db, &[A, changed], 2), Err(OpenError::Changed(name)) if name == "0002_b"));
+        assert!(matches!(apply(&db, &[A, changed], 2), Err(OpenError::Changed(name)) if name == "0002_b"));
     }
 
     #[test]
     fn a_failing_migration_leaves_nothing_behind() {
-        let mut db = Connection::open_in_memory().unwrap();
+        let db = memory();
         let bad = ("0002_bad", "CREATE TABLE c(x BIGINT); INSERT INTO nowhere VALUES (1)");
-        assert!(matches!(apply(&mut db, &[A, bad], 1), Err(OpenError::Failed { name, .. }) if name == "0002_bad"));
+        assert!(matches!(apply(&db, &[A, bad], 1), Err(OpenError::Failed { name, .. }) if name == "0002_bad"));
         assert!(db.prepare("SELECT * FROM c").is_err());
-        assert_eq!(apply(&mut db, &[A, B], 2).unwrap(), ["0002_b"]);
+        assert_eq!(apply(&db, &[A, B], 2).unwrap(), ["0002_b"]);
     }
 
     #[test]

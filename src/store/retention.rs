@@ -2,7 +2,9 @@
 //!
 //! Deliberately absent: the clock and the schedule (the caller's), trimming of the log.
 
-use super::{Result, Store, prepare};
+use super::dialect::Dialect;
+use super::server::Role;
+use super::{Place, Result, Store, days, now_ms, prepare};
 
 /// Rows deleted in one transaction: a few milliseconds, so that persist hardly notices.
 const CHUNK: i64 = 1_000;
@@ -27,7 +29,19 @@ impl Store {
     /// Deletes one chunk of rows older than `before_ms` from each table; the number of rows that went. Call again until it is 0.
     pub fn forget_step(&self, before_ms: i64) -> Result<u64> {
         let mut gone = 0;
+        if let Place::Postgres(server) = &self.place {
+            gone += self.watched(|| {
+                let db = server.lease(Role::Write)?;
+                server.make_days(&db, days::ahead(now_ms()))?;
+                server.drop_days(&db, before_ms)
+            })?;
+        }
         for (table, time, key, condition) in TABLES {
+            let table = match self.dialect() {
+                // whole days went above; what has no day goes as everywhere
+                Dialect::Postgres if days::TABLES.contains(&table) => format!("{table}_default"),
+                _ => table.to_owned(),
+            };
             let sql = format!(
                 "DELETE FROM {table} WHERE ({key}) IN
                  (SELECT {key} FROM {table} WHERE {time} < $1 {condition} ORDER BY {time} LIMIT $2)"

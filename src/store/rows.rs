@@ -4,7 +4,7 @@
 //! Deliberately absent: transactions and positions (the caller's), decoding of records.
 
 use super::{Result, prepare};
-use rusqlite::Connection;
+use crate::store::Db;
 
 /// A scored event. `json` and `raw` are the bytes of the log.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -58,14 +58,21 @@ pub struct ScoredRow {
 /// Milliseconds of an hour.
 const HOUR_MS: i64 = 3_600_000;
 
+impl ScoredRow {
+    /// Start of the hour of its time.
+    pub(super) fn hour_ms(&self) -> i64 {
+        self.time_ms.div_euclid(HOUR_MS) * HOUR_MS
+    }
+}
+
 /// Writes a scored event with its entities and its count by hour; `false`: it was there, nothing is changed.
-pub fn add_scored(db: &Connection, row: &ScoredRow) -> Result<bool> {
+pub fn add_scored(db: &Db, row: &ScoredRow) -> Result<bool> {
     let new = prepare(
         db,
         "INSERT INTO scored_events VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,$14,$15,$16,$17,$18,$19,$20,$21)
-         ON CONFLICT (event_id, source) DO NOTHING",
+         ON CONFLICT DO NOTHING",
     )?
-    .execute(rusqlite::params![
+    .execute(crate::store::params![
         row.event_id,
         row.source,
         row.partition,
@@ -100,9 +107,11 @@ pub fn add_scored(db: &Connection, row: &ScoredRow) -> Result<bool> {
         "INSERT INTO event_hours VALUES ($1,$2,$3,$4,1)
          ON CONFLICT (hour_ms, event_group, decision, channel) DO UPDATE SET events = event_hours.events + 1",
     )?
-    .execute((row.time_ms.div_euclid(HOUR_MS) * HOUR_MS, &row.group, &row.decision, &row.channel))?;
+    .execute((row.hour_ms(), &row.group, &row.decision, &row.channel))?;
     Ok(true)
 }
+
+pub use super::bulk::add_scored as add_all_scored;
 
 /// A record of the topic `alerts`, as it came.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -122,7 +131,7 @@ pub struct HistoryRow {
 }
 
 /// Keeps a record of `alerts`; `false`: this cause is there already.
-pub fn add_history(db: &Connection, row: &HistoryRow) -> Result<bool> {
+pub fn add_history(db: &Db, row: &HistoryRow) -> Result<bool> {
     let (partition, offset, kind) = row.cause;
     let new = prepare(db, "INSERT INTO alert_history VALUES ($1,$2,$3,$4,$5,$6,$7,$8) ON CONFLICT DO NOTHING")?
         .execute((
@@ -171,7 +180,7 @@ pub struct AlertRow {
 
 /// Writes the state of an alert; what a person did to it (acknowledged) stays. A record without the event (its `event_id` is
 /// empty) changes state and count only.
-pub fn put_alert(db: &Connection, row: &AlertRow) -> Result<()> {
+pub fn put_alert(db: &Db, row: &AlertRow) -> Result<()> {
     let resolved = (row.status == "resolved").then_some(row.time_ms);
     prepare(
         db,
@@ -187,7 +196,7 @@ pub fn put_alert(db: &Connection, row: &AlertRow) -> Result<()> {
            excluded.event_id = '' THEN alerts.entity ELSE excluded.entity END, json = CASE WHEN
            excluded.event_id = '' THEN alerts.json ELSE excluded.json END",
     )?
-    .execute(rusqlite::params![
+    .execute(crate::store::params![
         row.alert_id,
         row.time_ms,
         resolved,
@@ -237,7 +246,7 @@ pub struct IncidentRow {
 }
 
 /// Writes the state of an incident; what a person did to it stays.
-pub fn put_incident(db: &Connection, row: &IncidentRow) -> Result<()> {
+pub fn put_incident(db: &Db, row: &IncidentRow) -> Result<()> {
     prepare(
         db,
         "INSERT INTO incidents VALUES ($1,$2,$3,$4,$3,$5,$6,$7,$8,$9,$10,$11,$12,$13,NULL,NULL,$14)
@@ -246,7 +255,7 @@ pub fn put_incident(db: &Connection, row: &IncidentRow) -> Result<()> {
            value = excluded.value, low = excluded.low, high = excluded.high, direction = excluded.direction,
            json = excluded.json",
     )?
-    .execute(rusqlite::params![
+    .execute(crate::store::params![
         row.incident_id,
         row.kind,
         row.time_ms,
@@ -289,7 +298,7 @@ pub struct LabelRow {
 }
 
 /// Keeps a verdict.
-pub fn add_label(db: &Connection, row: &LabelRow) -> Result<bool> {
+pub fn add_label(db: &Db, row: &LabelRow) -> Result<bool> {
     let new = prepare(db, "INSERT INTO labels VALUES (0,$1,$2,$3,$4,$5,$6,$7,$8,$9,$10) ON CONFLICT DO NOTHING")?
         .execute((
             row.log_offset as i64,
@@ -324,7 +333,7 @@ pub struct SeriesPoint {
 }
 
 /// Writes a point; a bucket that is amended replaces the earlier one.
-pub fn put_series_point(db: &Connection, point: &SeriesPoint) -> Result<()> {
+pub fn put_series_point(db: &Db, point: &SeriesPoint) -> Result<()> {
     prepare(
         db,
         "INSERT INTO series_rollup VALUES ($1,$2,$3,$4,$5,$6,$7)
@@ -367,9 +376,9 @@ pub struct RejectRow {
 }
 
 /// Keeps a refusal.
-pub fn add_reject(db: &Connection, row: &RejectRow) -> Result<bool> {
+pub fn add_reject(db: &Db, row: &RejectRow) -> Result<bool> {
     let new = prepare(db, "INSERT INTO rejects VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11) ON CONFLICT DO NOTHING")?
-        .execute(rusqlite::params![
+        .execute(crate::store::params![
             row.log.0,
             row.log.1 as i64,
             row.time_ms,

@@ -53,6 +53,7 @@ pub const CHECKPOINTS: &str = "checkpoints";
 pub const CHECKPOINT_BYTES: &str = "checkpoint_size_bytes";
 pub const CHECKPOINT_NEWEST: &str = "checkpoint_last_success_timestamp_seconds";
 pub const CHECKPOINT_DURATION: &str = "checkpoint_duration_seconds";
+pub const STORE_UP: &str = "store_up";
 pub const PERSIST_RECORDS: &str = "persist_records";
 pub const PERSIST_REPEATS: &str = "persist_repeats";
 pub const PERSIST_RETRIES: &str = "persist_retries";

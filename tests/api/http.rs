@@ -1,5 +1,6 @@
 //! The sidecar over real HTTP on loopback.
 
+use crate::place::Place;
 use crate::records::*;
 use base64::Engine;
 use pulse::access::{Access, Scopes};
@@ -8,7 +9,6 @@ use pulse::http::health::Check;
 use pulse::log::MemoryLog;
 use pulse::persist::{Options, Worker};
 use pulse::sidecar::{KpiTargets, Parts, Registry, RegistryRefusal, serve};
-use pulse::store::Store;
 use pulse::telemetry::Metrics;
 use pulse::telemetry::shared::{Shared, Stage};
 use pulse_dataflows::ports::Topic;
@@ -46,13 +46,13 @@ struct Running {
     keys: [String; 3],
     client: reqwest::Client,
     stop: CancellationToken,
-    _dir: tempfile::TempDir,
+    _place: Place,
 }
 
 impl Running {
     async fn start(auth: bool) -> Running {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("pulse.db")).unwrap());
+        let place = Place::new();
+        let store = Arc::new(place.store().unwrap());
         let (log, metrics) = (log(), Metrics::default());
         let worker = Worker::open(log.clone(), store.clone(), &Options::default(), &metrics).unwrap();
         let access = if auth { Access::with_store(store.clone()).unwrap() } else { Access::open() };
@@ -75,7 +75,7 @@ impl Running {
         };
         tokio::spawn(serve(parts, listener, stop.clone()));
         let client = reqwest::Client::builder().no_proxy().redirect(reqwest::redirect::Policy::none()).build().unwrap();
-        Running { log, worker, shared, address, keys, client, stop, _dir: dir }
+        Running { log, worker, shared, address, keys, client, stop, _place: place }
     }
     fn persist(&mut self) {
         while self.worker.step().unwrap() > 0 {}
@@ -158,7 +158,7 @@ const ROUTES: [&str; 38] = [
     "post /sign-out",
 ];
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn every_route_is_described_and_everything_described_is_a_route() {
     let running = Running::start(true).await;
     let described = running.get("/openapi.json").await;
@@ -182,7 +182,7 @@ async fn every_route_is_described_and_everything_described_is_a_route() {
     assert_eq!(running.problem("DELETE", "/api/v1/events", 0, None).await, (405, "method_not_allowed".into()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn scopes_hold() {
     let running = Running::start(true).await;
     for (method, path, allowed) in [
@@ -222,7 +222,7 @@ async fn scopes_hold() {
     assert_eq!(running.send("GET", &query, None, None).await.status(), 401);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn events_are_listed_and_shown_whole() {
     let mut running = Running::start(false).await;
     for i in 0..25 {
@@ -264,7 +264,7 @@ async fn events_are_listed_and_shown_whole() {
     assert_eq!(running.problem("GET", "/api/v1/events/none", 0, None).await, (404, "not_found".into()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn bad_parameters_are_named() {
     let running = Running::start(false).await;
     for query in [
@@ -297,7 +297,7 @@ async fn bad_parameters_are_named() {
     assert_eq!(running.problem("GET", "/metrics/latency?format=xml", 0, None).await.1, "invalid_parameter");
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn verdicts_go_to_the_log_with_the_entities_of_their_event() {
     let mut running = Running::start(true).await;
     let mut raw = native("o-1", T0);
@@ -376,7 +376,7 @@ async fn verdicts_go_to_the_log_with_the_entities_of_their_event() {
     }
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn alerts_are_taken_on_once() {
     let mut running = Running::start(true).await;
     put(
@@ -411,7 +411,7 @@ fn alert_resolved(id: &str) -> Value {
     json!({"type": "anomaly.resolved", "timestamp": T0 + 5, "data": {"alert_id": id, "count": 2}})
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn series_models_rejects_and_health_answer() {
     let mut running = Running::start(false).await;
     let points = json!({"type": "series.closed", "timestamp": T0, "data": {"bucket_ms": T0, "amended": false,
@@ -446,7 +446,7 @@ async fn series_models_rejects_and_health_answer() {
     assert_eq!((decoded.len(), decoded.max() / 10), (1, 700));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_page_escapes_and_allows_no_script() {
     let mut running = Running::start(true).await;
     let evil = "<script>alert('x')</script>";
@@ -488,7 +488,7 @@ async fn the_page_escapes_and_allows_no_script() {
     assert!(out.headers()["set-cookie"].to_str().unwrap().contains("Max-Age=0"));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_audit_finds_what_is_missing_and_what_was_invented() {
     let mut running = Running::start(false).await;
     for i in 0..4 {

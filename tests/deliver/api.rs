@@ -4,7 +4,7 @@ use crate::world::*;
 use pulse::receiver::ReceiverArgs;
 use serde_json::{Value, json};
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_secret_is_shown_once() {
     let (world, receiver) = (World::new(), receiver().await);
     let deliver = world.start(config_to(&receiver.url()));
@@ -18,7 +18,7 @@ async fn a_secret_is_shown_once() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_requests_are_refused_with_code_and_message() {
     let (world, receiver) = (World::new(), receiver().await);
     let deliver = world.start(config_to(&receiver.url()));
@@ -56,7 +56,7 @@ async fn wrong_requests_are_refused_with_code_and_message() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_test_button_says_what_came_of_it() {
     let (world, receiver) = (World::new(), receiver().await);
     let deliver = world.start(config());
@@ -72,7 +72,7 @@ async fn the_test_button_says_what_came_of_it() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn lists_are_paged() {
     let (world, receiver) = (World::new(), receiver().await);
     let deliver = world.start(config());
@@ -107,7 +107,7 @@ async fn lists_are_paged() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_deleted_endpoint_gets_nothing_more_and_its_rows_are_dead() {
     let (world, receiver) = (World::new(), receiver_with(ReceiverArgs { status: 500, ..Default::default() }).await);
     let deliver = world.start(config());
@@ -123,7 +123,7 @@ async fn a_deleted_endpoint_gets_nothing_more_and_its_rows_are_dead() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_attempt_log_is_bounded() {
     let (world, receiver) = (World::new(), receiver().await);
     let config = pulse::deliver::DeliverConfig {

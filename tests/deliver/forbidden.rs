@@ -33,7 +33,7 @@ fn start(world: &World, resolver: Arc<Answers>, allow: &[&str]) -> Arc<Deliver> 
     Deliver::start(Setup { resolver, ..world.setup(config) }).unwrap()
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s11_creation_is_refused() {
     let world = World::new();
     let deliver = start(&world, Answers::new(&[&["10.0.0.1"]]), &[]);
@@ -65,7 +65,7 @@ async fn s11_creation_is_refused() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s11_delivery_is_refused_when_the_rules_have_changed() {
     let (world, receiver) = (World::new(), receiver().await);
     let open = world.start(config());
@@ -78,7 +78,7 @@ async fn s11_delivery_is_refused_when_the_rules_have_changed() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s12_a_name_that_turns_private_after_creation_is_not_connected_to() {
     let (world, receiver) = (World::new(), receiver().await);
     let url = receiver.url().replace("127.0.0.1", "rebind.example");
@@ -90,7 +90,7 @@ async fn s12_a_name_that_turns_private_after_creation_is_not_connected_to() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn s12_one_private_address_among_public_ones_is_enough() {
     let (world, receiver) = (World::new(), receiver().await);
     let url = receiver.url().replace("127.0.0.1", "mixed.example");
@@ -102,7 +102,7 @@ async fn s12_one_private_address_among_public_ones_is_enough() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_name_is_connected_at_the_address_that_was_judged() {
     let (world, receiver) = (World::new(), receiver().await);
     let url = receiver.url().replace("127.0.0.1", "pinned.example");

@@ -6,7 +6,7 @@ use serde_json::{Value, json};
 use std::time::Instant;
 use tokio::io::AsyncWriteExt;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_500_then_an_ok_is_one_message_with_the_same_id_and_bytes() {
     let (world, receiver) = (World::new(), receiver_with(ReceiverArgs { status: 500, ..Default::default() }).await);
     let deliver = world.start(config_to(&receiver.url()));
@@ -26,7 +26,7 @@ async fn a_500_then_an_ok_is_one_message_with_the_same_id_and_bytes() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_redirect_is_a_failure_and_never_followed() {
     let (world, target) = (World::new(), receiver().await);
     let first = receiver_with(ReceiverArgs { redirect_to: Some(target.url()), ..Default::default() }).await;
@@ -40,7 +40,7 @@ async fn a_redirect_is_a_failure_and_never_followed() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endless_answer_is_cut() {
     let (world, receiver) =
         (World::new(), receiver_with(ReceiverArgs { endless_body: true, ..Default::default() }).await);
@@ -53,7 +53,7 @@ async fn an_endless_answer_is_cut() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_receiver_times_out() {
     let (world, receiver) =
         (World::new(), receiver_with(ReceiverArgs { delay_ms: 60_000, ..Default::default() }).await);
@@ -83,7 +83,7 @@ async fn slow_loris() -> String {
     url
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_slow_loris_times_out_and_does_not_hold_up_others() {
     let (world, good) = (World::new(), receiver().await);
     let mut config = config_to(&slow_loris().await);
@@ -99,7 +99,7 @@ async fn a_slow_loris_times_out_and_does_not_hold_up_others() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn retry_after_is_obeyed() {
     let args = ReceiverArgs { status: 429, retry_after: Some("30".into()), ..Default::default() };
     let (world, receiver) = (World::new(), receiver_with(args).await);
@@ -119,7 +119,7 @@ async fn retry_after_is_obeyed() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn gone_disables_tells_the_others_and_loses_nothing() {
     let (world, leaving, other) = (World::new(), receiver().await, receiver().await);
     let mut config = config_to(&other.url());
@@ -146,7 +146,7 @@ async fn gone_disables_tells_the_others_and_loses_nothing() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_the_last_attempt_it_is_dead_and_can_be_replayed() {
     let (world, receiver) = (World::new(), receiver_with(ReceiverArgs { status: 400, ..Default::default() }).await);
     let deliver = world.start(config_to(&receiver.url()));
@@ -169,7 +169,7 @@ async fn after_the_last_attempt_it_is_dead_and_can_be_replayed() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn five_days_of_failures_disable_an_endpoint() {
     let (world, receiver) = (World::new(), receiver_with(ReceiverArgs { status: 500, ..Default::default() }).await);
     let config = pulse::deliver::DeliverConfig { schedule_s: vec![86_400; 10], ..config_to(&receiver.url()) };

@@ -48,7 +48,7 @@ fn ten_endpoints_that_come_back_do_not_storm() {
     });
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_breaker_spares_a_receiver_that_is_down() {
     let (world, receiver) = (World::new(), receiver_with(ReceiverArgs { status: 503, ..Default::default() }).await);
     let config = DeliverConfig { concurrency: 1, rate_per_s: 1_000.0, burst: 1_000, ..config_to(&receiver.url()) };
@@ -68,7 +68,7 @@ async fn the_breaker_spares_a_receiver_that_is_down() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn from_the_log_to_the_request_in_milliseconds() {
     let (world, receiver) = (World::new(), receiver().await);
     let histogram = || Arc::new(Mutex::new(hdrhistogram::Histogram::new(3).unwrap()));

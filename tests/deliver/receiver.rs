@@ -14,10 +14,10 @@ fn now_s() -> i64 {
     pulse::deliver::system_clock()() / 1000
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn it_verifies_and_notices_repeats() {
-    let world = World::new();
-    let out = world.dir.path().join("received.ndjson");
+    let dir = tempfile::tempdir().unwrap();
+    let out = dir.path().join("received.ndjson");
     let receiver = receiver_with(ReceiverArgs { out: Some(out.clone()), ..Default::default() }).await;
     let body = r#"{"type":"test.ping","timestamp":"t","data":{}}"#;
     assert_eq!(post(&receiver, "msg_1", now_s(), body).await, 200);
@@ -35,7 +35,7 @@ async fn it_verifies_and_notices_repeats() {
     assert_eq!((lines.len(), &lines[0]["type"], &lines[0]["body"]), (4, &"test.ping".into(), &body.into()));
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn its_failures_are_repeatable() {
     let mut runs = Vec::new();
     for _ in 0..2 {
@@ -50,7 +50,7 @@ async fn its_failures_are_repeatable() {
     assert_eq!(runs[0], runs[1]);
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn wrong_arguments_are_refused() {
     for args in [
         ReceiverArgs { status: 7, ..Default::default() },

@@ -14,7 +14,7 @@ fn headers(r: &Received) -> HeaderMap {
     headers
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_foreign_verifier_takes_it_and_nothing_altered() {
     let (world, receiver) = (World::new(), receiver().await);
     let deliver = world.start(config_to(&receiver.url()));
@@ -40,7 +40,7 @@ async fn a_foreign_verifier_takes_it_and_nothing_altered() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn after_a_rotation_both_secrets_sign_for_a_day() {
     let (world, receiver) = (World::new(), receiver().await);
     let deliver = world.start(config());
@@ -66,7 +66,7 @@ async fn after_a_rotation_both_secrets_sign_for_a_day() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_new_secret_in_the_configuration_is_rotated_in() {
     let (world, receiver) = (World::new(), receiver().await);
     world.start(config_to(&receiver.url())).stop().await;
@@ -81,7 +81,7 @@ async fn a_new_secret_in_the_configuration_is_rotated_in() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn a_huge_alert_is_shrunk_below_the_limit() {
     let (world, receiver) = (World::new(), receiver().await);
     let deliver = world.start(config_to(&receiver.url()));

@@ -6,7 +6,7 @@ use pulse::deliver::{DeliverConfig, delivery_sums};
 use pulse::receiver::ReceiverArgs;
 use serde_json::json;
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn the_sums_agree_and_a_lost_row_shows() {
     let (world, good, bad) =
         (World::new(), receiver().await, receiver_with(ReceiverArgs { status: 400, ..Default::default() }).await);
@@ -36,7 +36,7 @@ async fn the_sums_agree_and_a_lost_row_shows() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn an_endpoint_answers_for_its_own_time_only() {
     let (world, receiver) = (World::new(), receiver().await);
     let deliver = world.start(config());
@@ -56,7 +56,7 @@ async fn an_endpoint_answers_for_its_own_time_only() {
     deliver.stop().await;
 }
 
-#[tokio::test]
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
 async fn what_is_old_is_forgotten_but_never_what_waits() {
     use pulse::deliver::{endpoint, outbox};
     let (world, receiver) = (World::new(), receiver().await);
@@ -69,8 +69,7 @@ async fn what_is_old_is_forgotten_but_never_what_waits() {
     world.alert(2);
     until("waits", || world.count("SELECT count(*) FROM webhook_attempts") == 2).await;
     let forget = || {
-        let gone =
-            |tx: &rusqlite::Transaction| Ok((outbox::forget(tx, i64::MAX, 100)?, endpoint::forget(tx, i64::MAX)?));
+        let gone = |tx: &pulse::store::Db| Ok((outbox::forget(tx, i64::MAX, 100)?, endpoint::forget(tx, i64::MAX)?));
         world.store.write(gone).unwrap()
     };
     assert_eq!(forget(), (1, 0));

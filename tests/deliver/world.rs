@@ -1,5 +1,6 @@
 //! A log in memory, a store in a temporary folder, delivery with a clock that can be moved, and requests to its routes.
 
+use crate::place::Place;
 use axum::body::Body;
 use axum::http::Request as HttpRequest;
 use pulse::deliver::audit::{compare_with_log, delivery_sums};
@@ -20,7 +21,7 @@ use tower::ServiceExt;
 pub const SECRET: &str = "whsec_MfKQ9r8GKYqrTwjUPD8ILPZIo2LaLaSw";
 
 pub struct World {
-    pub dir: tempfile::TempDir,
+    _place: Place,
     pub store: Arc<Store>,
     pub log: Arc<MemoryLog>,
     pub metrics: Metrics,
@@ -54,9 +55,15 @@ pub async fn receiver_with(args: ReceiverArgs) -> Receiver {
 
 impl World {
     pub fn new() -> World {
-        let dir = tempfile::tempdir().unwrap();
-        let store = Arc::new(Store::open(&dir.path().join("store.db")).unwrap());
-        World { dir, store, log: MemoryLog::new(1, 1 << 30), metrics: Metrics::default(), ahead_ms: Arc::default() }
+        let place = Place::new();
+        let store = Arc::new(place.store().unwrap());
+        World {
+            _place: place,
+            store,
+            log: MemoryLog::new(1, 1 << 30),
+            metrics: Metrics::default(),
+            ahead_ms: Arc::default(),
+        }
     }
     pub fn clock(&self) -> Clock {
         let (ahead, system) = (self.ahead_ms.clone(), system_clock());
@@ -102,7 +109,7 @@ impl World {
     }
     /// One number from the store.
     pub fn count(&self, sql: &str) -> i64 {
-        self.store.reader().unwrap().query_row(sql, [], |r| r.get(0)).unwrap()
+        self.store.read(|db| db.query_row(sql, [], |r| r.get(0))).unwrap()
     }
     /// The sums of delivery hold, and its rows are those that follow from the log.
     pub fn agrees(&self) {

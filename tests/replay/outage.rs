@@ -1,61 +1,116 @@
-//! A payment outage in one country, with any seed: an incident that names the country within 90 seconds.
+//! What the demonstration promises, with any seed: card testing is named with its reasons within 15 s of the live start, a
+//! payment outage in one country is an incident within 90 s.
 //!
-//! The demonstration's shop, its history and its planted outage, straight into the series: what else runs on a machine does
-//! not show. Deliberately absent: delivery, which takes milliseconds.
+//! The whole product in one process, fed as the demonstration feeds it (history, retraining, then live traffic), but the live
+//! events go straight into the log, a second of them at a time, so that nobody waits. Deliberately absent: the network and
+//! delivery, which take milliseconds.
 
-use pulse::simulate::Shop;
-use pulse_operators::record::{Arena, DecodeConfig, Settings, decode};
-use pulse_operators::series::incident::Stage;
-use pulse_operators::series::{Dimension, Metric, Money, Preaggregate, SeriesBook, SeriesConfig, SeriesOutput, points};
+use pulse::app::{App, Settings, retrain};
+use pulse::simulate::{DemoScript, Shop};
+use pulse_dataflows::ports::{Meta, Records, Request, Topic, partition};
+use serde_json::Value;
+use std::time::Duration;
 
-/// 2026-11-22T20:16:00.123Z and some.
+const DAY_MS: i64 = 24 * 3_600_000;
+/// 2026-11-22T20:16:00.123Z
 const NOW_MS: i64 = 1_795_378_560_123;
-/// How soon it must be known.
-const SOON_MS: i64 = 90_000;
+/// How soon card testing and the outage must be known, ms after the live start.
+const SOON_MS: (i64, i64) = (15_000, 90_000);
 
-/// Milliseconds from the outage to the incident that names its country.
-fn known_after(seed: u64) -> Option<i64> {
-    // another second of the minute for each seed
-    let live_ms = NOW_MS + (seed as i64 * 7919) % 60_000;
-    let mut shop = Shop::demo(seed, live_ms).unwrap();
-    let mut book = SeriesBook::new(SeriesConfig::default()).unwrap();
-    let settings = Settings::new(&DecodeConfig::default(), None).unwrap();
-    let money = Money { currency: *b"EUR", exponent: 2 };
-    let (mut json, mut merged, mut script) = (String::new(), Preaggregate::default(), None);
-    loop {
-        if script.is_none() && shop.peek_ms() >= live_ms {
-            script = Some(shop.plant_demo(live_ms));
-        }
+/// Puts events into the log until this time; waits until they are scored.
+fn feed(app: &App, shop: &mut Shop, until_ms: i64) {
+    let (mut records, mut json) = (Records::default(), String::new());
+    while shop.peek_ms() < until_ms {
         json.clear();
-        let time_ms = shop.next_event(&mut json).time_ms;
-        let mut arena = Arena::default();
-        let event = decode::decode(json.as_bytes(), 0, 0, time_ms, &settings, &mut arena).unwrap();
-        points(&event, &arena, &money, &mut merged);
-        merged.drain().into_iter().for_each(|point| book.add(point));
-        for out in book.advance(time_ms) {
-            let (SeriesOutput::Incident(Stage::Opened, incident, at_ms), Some(script)) = (out, &script) else {
-                continue;
-            };
-            let place = &incident.segment;
-            let there = place.dimension == Dimension::Country && place.label == script.outage_country;
-            if there && incident.metric == Metric::PaymentsFailed && at_ms >= script.outage_ms {
-                return Some(at_ms - script.outage_ms);
-            }
+        let event = shop.next_event(&mut json);
+        records.push(Meta { time_ms: event.time_ms, ..Meta::default() }, json.as_bytes());
+        if records.len() == 4096 {
+            append(app, std::mem::take(&mut records));
         }
-        if script.as_ref().is_some_and(|s| time_ms > s.outage_ms + 2 * SOON_MS) {
-            return None;
-        }
+    }
+    append(app, records);
+    assert!(app.engine.drain(Duration::from_secs(300)), "not scored in time");
+}
+
+fn append(app: &App, records: Records) {
+    if !records.is_empty() {
+        let parts = vec![(partition(Topic::Raw, 0), records)];
+        app.log.append_wait(Request { parts, ..Request::default() }).unwrap();
     }
 }
 
-#[test]
-fn an_outage_is_an_incident_of_its_country_within_ninety_seconds() {
-    let seeds: Vec<u64> = match std::env::var("PULSE_OUTAGE_SEEDS") {
-        Ok(text) => text.split(',').map(|seed| seed.parse().unwrap()).collect(),
-        Err(_) => vec![3, 9, 14],
+/// What the log says from the live start on.
+fn said(app: &App, from: u64) -> Vec<Value> {
+    let (place, mut said) = (partition(Topic::Alerts, 0), Vec::new());
+    let mut take = |_, _, json: &[u8]| said.push(serde_json::from_slice(json).unwrap());
+    app.log.reader().each(place, from, app.log.end(place), &mut take).unwrap();
+    said
+}
+
+fn time_ms(value: &Value) -> i64 {
+    value.as_str().unwrap().parse::<jiff::Timestamp>().unwrap().as_millisecond()
+}
+
+/// Milliseconds from the live start until each of the two was known.
+async fn known_after(seed: u64, live_ms: i64, history_ms: i64) -> (Option<i64>, Option<i64>) {
+    let dir = tempfile::tempdir().unwrap();
+    let any = std::net::SocketAddr::from(([127, 0, 0, 1], 0));
+    let settings = Settings { gateway_addr: any, sidecar_addr: any, no_auth: true, ..Settings::new(dir.path().into()) };
+    let app = App::start(&settings).await.unwrap();
+    let mut shop = Shop::demo(seed, live_ms, history_ms).unwrap();
+    feed(&app, &mut shop, live_ms);
+    retrain(&*app.log, &app.registry, seed).unwrap();
+    let from = app.log.end(partition(Topic::Alerts, 0));
+    let script = shop.plant_demo(live_ms);
+    for second in 1..=100 {
+        feed(&app, &mut shop, live_ms + second * 1000);
+    }
+    let found = found(&said(&app, from), &script, live_ms);
+    app.stop().await.unwrap();
+    found
+}
+
+fn found(said: &[Value], script: &DemoScript, live_ms: i64) -> (Option<i64>, Option<i64>) {
+    if std::env::var("PULSE_DEMO_SAID").is_ok() {
+        said.iter().for_each(|message| println!("{message}"));
+    }
+    let after = |time: i64| time - live_ms;
+    let testing = said.iter().find(|m| {
+        let reasons = m["data"]["event"]["reasons"].as_array();
+        let cause = m["data"]["cause"].as_str().unwrap_or_default();
+        m["type"] == "anomaly.opened"
+            && cause.starts_with("card_testing")
+            // the test's time is long ago, else nothing may hold it back
+            && (m["data"]["suppressed"].is_null() || m["data"]["suppressed"] == "old")
+            && reasons.is_some_and(|all| all.iter().any(|r| r["code"] == cause))
+    });
+    let outage = said.iter().find(|m| {
+        m["type"] == "incident.opened"
+            && m["data"]["metric"] == "payments_failed"
+            && m["data"]["dimensions"]["country"] == script.outage_country
+            // what opens before is not the outage's
+            && time_ms(&m["data"]["detected_at"]) >= script.outage_ms
+    });
+    (testing.map(|m| after(time_ms(&m["timestamp"]))), outage.map(|m| after(time_ms(&m["data"]["detected_at"]))))
+}
+
+#[tokio::test(flavor = "multi_thread")]
+async fn the_demonstration_keeps_its_promise_with_any_seed() {
+    // five weeks and now, as in the demonstration, where seeds are named; a week is enough to see the promise break
+    let (seeds, history_ms, now): (Vec<u64>, i64, bool) = match std::env::var("PULSE_DEMO_SEEDS") {
+        Ok(text) => (text.split(',').map(|seed| seed.parse().unwrap()).collect(), 35 * DAY_MS, true),
+        Err(_) => (vec![2, 9, 14], 7 * DAY_MS, false),
     };
-    let found: Vec<_> = seeds.iter().map(|seed| (*seed, known_after(*seed))).collect();
-    println!("{found:?}");
-    let late: Vec<_> = found.iter().filter(|(_, after)| after.is_none_or(|ms| ms > SOON_MS)).collect();
+    let mut late = Vec::new();
+    for seed in seeds {
+        let then = if now { jiff::Timestamp::now().as_millisecond() } else { NOW_MS };
+        // another second of the minute for each seed
+        let live_ms = then - then % 60_000 + seed as i64 * 7919 % 60_000;
+        let (testing, outage) = known_after(seed, live_ms, history_ms).await;
+        println!("seed {seed}: card testing after {testing:?} ms, outage after {outage:?} ms");
+        if testing.is_none_or(|ms| ms > SOON_MS.0) || outage.is_none_or(|ms| ms > SOON_MS.1) {
+            late.push((seed, testing, outage));
+        }
+    }
     assert!(late.is_empty(), "{late:?}");
 }

@@ -319,7 +319,7 @@ pub struct Answer {
     pub failures: [u16; 2],
     /// Refunds and returns in 30 d.
     pub refunds_30d: u16,
-    /// Uses of a coupon in 1 d.
+    /// Orders with a coupon, and refused coupons, in 1 d.
     pub coupons_1d: u16,
     /// Seconds since the last event; negative = first event.
     pub gap_s: f32,
@@ -327,9 +327,9 @@ pub struct Answer {
     pub age_s: f32,
     /// Number of amounts behind mean and deviation.
     pub amounts: u32,
-    /// Mean of asinh(amount).
+    /// Mean of asinh(amount); for `Series` the sample's value less the mean of its past.
     pub mean: f32,
-    /// Deviation of asinh(amount).
+    /// Deviation of asinh(amount); for `Series` that of its past, 0 while there is too little of it.
     pub deviation: f32,
     /// Largest amount so far (product: price).
     pub max_amount: f32,
@@ -337,8 +337,6 @@ pub struct Answer {
     pub distinct_1d: [u16; 4],
     /// Bit i: the i-th partner (country, device, card, customer) of this event was not seen with it before, while others were.
     pub new_pair: u8,
-    /// This event's own value against a metric's past, for `Series`: robust z; 0 else.
-    pub z: f32,
 }
 
 /// Places in `distinct_1d` and bits of `new_pair`.
@@ -368,7 +366,6 @@ impl Default for Answer {
             max_amount: 0.0,
             distinct_1d: [0; 4],
             new_pair: 0,
-            z: 0.0,
         }
     }
 }

@@ -3,7 +3,7 @@
 //! Written by hand because it is written for every event. Deliberately absent: the decision itself.
 
 use super::{Direction, Event, Lookup, Reason, time};
-use crate::batch::{Batch, Channel, Score};
+use crate::batch::{Batch, Score};
 use base64::Engine;
 use base64::engine::general_purpose::STANDARD_NO_PAD;
 use pulse_models::features::{FEATURE_SCHEMA, FEATURES, Row};
@@ -86,6 +86,11 @@ pub fn number(out: &mut Vec<u8>, value: f64) {
     } else {
         out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
     }
+}
+
+/// Appends a finite binary32 in the fewest digits that tell it from all others.
+fn number32(out: &mut Vec<u8>, value: f32) {
+    out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
 }
 
 fn member(out: &mut Vec<u8>, name: &str) {
@@ -265,7 +270,15 @@ fn parts(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score) {
     member(out, "catalogue");
     text(out, lookup(event.catalogue));
     out.push(b'}');
-    if score.channel != Channel::Series {
+    if let Some(past) = score.past {
+        // what the score of a `metric.sample` is computed from
+        member(out, "series");
+        out.extend_from_slice(b"{\"off\":");
+        number32(out, past.off);
+        member(out, "deviation");
+        number32(out, past.deviation);
+        out.push(b'}');
+    } else {
         member(out, "features");
         out.push(b'"');
         append_row(out, &score.row);

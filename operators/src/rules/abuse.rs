@@ -13,7 +13,9 @@ const ROBOT_BUYS: f64 = 2.5;
 /// Applies the rules of this file.
 pub fn apply(case: &Case<'_>, config: &RulesConfig, hits: &mut Vec<RuleHit>) {
     let event = case.event;
-    if event.coupon.len > 0 || event.event_type == EventType::CouponApplied {
+    // an order that is changed later uses no other coupon
+    let applied = matches!(event.event_type, EventType::CouponApplied | EventType::OrderCompleted);
+    if applied && event.coupon.len > 0 || event.event_type == EventType::CouponApplied {
         hits.extend(coupons(case, config));
     }
     match event.event_type.group() {
@@ -38,7 +40,10 @@ fn coupons(case: &Case<'_>, config: &RulesConfig) -> Option<RuleHit> {
     kinds.into_iter().find_map(|(kind, threshold)| {
         let uses = u32::from(case.answer(kind)?.coupons_1d) + 1;
         (uses >= threshold).then(|| {
-            let text = format!("{uses} uses of coupons by this {} in a day; below {threshold} is usual", noun(kind));
+            let text = format!(
+                "{uses} orders with a coupon, or refused ones, of this {} in a day; below {threshold} is usual",
+                noun(kind)
+            );
             Found::count(f64::from(uses), f64::from(threshold), AT, kind).hit("coupon_abuse", text)
         })
     })

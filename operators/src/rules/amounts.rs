@@ -3,7 +3,9 @@
 use super::case::{Case, Found};
 use super::config::RulesConfig;
 use super::estimate;
-use crate::features::{LEAST_DEVIATION, PRIOR_DEVIATION, PRIOR_STRENGTH, catalogue_ratio, goods_minor, products};
+use crate::features::{
+    EVENTS_OF_A_PURCHASE, LEAST_DEVIATION, PRIOR_DEVIATION, PRIOR_STRENGTH, catalogue_ratio, goods_minor, products,
+};
 use crate::record::{Answer, Direction, EntityKind, EventType, NO_AMOUNT, RuleHit, money};
 use pulse_models::features::Group;
 
@@ -17,9 +19,6 @@ const IMPOSSIBLE: f64 = 5.0;
 const LARGEST: f64 = 1e13;
 /// Smallest spread of asinh(price) that is believed of a product: list prices never vary, coupons and rounding do.
 const LEAST_PRICE_DEVIATION: f64 = crate::features::LEAST_PRICE_DEVIATION as f64;
-/// Events with the amount of one purchase: payment tried, authorised, order.
-const EVENTS_OF_A_PURCHASE: f64 = 3.0;
-
 /// Applies the rules of this file.
 pub fn apply(case: &Case<'_>, config: &RulesConfig, hits: &mut Vec<RuleHit>) {
     let group = case.event.event_type.group();
@@ -53,7 +52,7 @@ fn amount_vs_customer(case: &Case<'_>, config: &RulesConfig) -> Option<RuleHit> 
         return None;
     }
     // few amounts understate the spread, and a purchase gives several of them
-    let purchases = f64::from(own.amounts) / EVENTS_OF_A_PURCHASE;
+    let purchases = f64::from(own.amounts) / f64::from(EVENTS_OF_A_PURCHASE);
     let (least, prior) = (f64::from(own.deviation.max(LEAST_DEVIATION * 2.5)), f64::from(PRIOR_DEVIATION));
     let strength = f64::from(PRIOR_STRENGTH);
     let deviation = ((purchases * least * least + strength * prior * prior) / (purchases + strength)).sqrt();

@@ -55,9 +55,9 @@ pub struct RulesConfig {
     pub new_pair_min_events: u32,
     /// Days since a customer's first event before a country or device is new to them.
     pub new_pair_min_days: f64,
-    /// Uses of coupons by one customer or device in a day.
+    /// Orders with a coupon (and refused coupons) of one customer or device in a day. A family may have three.
     pub coupons_1d: u32,
-    /// Uses of coupons from one IP address in a day: an office shares it.
+    /// The same from one IP address: an office shares it.
     pub coupons_ip_1d: u32,
     /// Refunds and returns of one customer in 30 days.
     pub refunds_30d: u32,
@@ -97,8 +97,8 @@ impl Default for RulesConfig {
             totals_tolerance: 1.0,
             new_pair_min_events: 20,
             new_pair_min_days: 7.0,
-            coupons_1d: 5,
-            coupons_ip_1d: 25,
+            coupons_1d: 4,
+            coupons_ip_1d: 12,
             refunds_30d: 8,
             failed_logins_10m: 6,
             failed_logins_source_10m: 20,

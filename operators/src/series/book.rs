@@ -245,7 +245,8 @@ impl SeriesBook {
 
     /// Books a point into its series; `false` when its segment has no place.
     fn apply(&mut self, point: &Point) -> bool {
-        let weight = if point.metric.is_money() { 0.0 } else { point.value as f64 };
+        let counted = !point.metric.is_money() && METRICS.contains(&point.metric);
+        let weight = if counted { point.value as f64 } else { 0.0 };
         // most points are of a segment that is known: one look, nothing copied
         if !self.state.segments.contains_key(&point.segment) {
             if self.state.segments.len() >= MAX_SEGMENTS {

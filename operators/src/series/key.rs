@@ -25,9 +25,15 @@ pub enum Metric {
     RefundAmount = 6,
     /// Products viewed.
     Views = 7,
+    /// Of the payments attempted, those after a failure of the same card, device or customer. Has no series of its own.
+    AttemptedAgain = 8,
+    /// The same of those authorized.
+    AuthorizedAgain = 9,
+    /// The same of those failed.
+    FailedAgain = 10,
 }
 
-/// All metrics in the order of their numbers.
+/// All metrics with a series, in the order of their numbers.
 pub const METRICS: [Metric; 8] = [
     Metric::Orders,
     Metric::Revenue,
@@ -51,6 +57,9 @@ impl Metric {
             Metric::Refunds => "refunds",
             Metric::RefundAmount => "refund_amount",
             Metric::Views => "views",
+            Metric::AttemptedAgain => "payments_attempted_again",
+            Metric::AuthorizedAgain => "payments_authorized_again",
+            Metric::FailedAgain => "payments_failed_again",
         }
     }
     /// Is it a sum of money?
@@ -60,8 +69,22 @@ impl Metric {
     /// Length of the buckets its points come in: payments in slices, all else in minutes.
     pub fn bucket_ms(self) -> i64 {
         match self {
-            Metric::PaymentsAttempted | Metric::PaymentsAuthorized | Metric::PaymentsFailed => SLICE_MS,
+            Metric::PaymentsAttempted
+            | Metric::PaymentsAuthorized
+            | Metric::PaymentsFailed
+            | Metric::AttemptedAgain
+            | Metric::AuthorizedAgain
+            | Metric::FailedAgain => SLICE_MS,
             _ => MINUTE_MS,
+        }
+    }
+    /// The part of a payment metric that is tried again.
+    pub fn again(self) -> Option<Metric> {
+        match self {
+            Metric::PaymentsAttempted => Some(Metric::AttemptedAgain),
+            Metric::PaymentsAuthorized => Some(Metric::AuthorizedAgain),
+            Metric::PaymentsFailed => Some(Metric::FailedAgain),
+            _ => None,
         }
     }
 }

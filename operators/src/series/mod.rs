@@ -30,8 +30,8 @@ pub use book::{
 };
 pub use key::{Dimension, Metric, Point, Segment};
 pub use members::{Member, Members, Naming};
-pub use points::{Money, Preaggregate, points};
-pub use sample::SampleState;
+pub use points::{Money, Preaggregate, points, tried_again};
+pub use sample::{Compared, SampleState};
 
 /// Length of a bucket.
 pub const MINUTE_MS: i64 = 60_000;

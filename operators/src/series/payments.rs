@@ -2,7 +2,8 @@
 //! 30 seconds to 15 minutes, each ten seconds.
 //!
 //! The usual share is a Beta posterior that forgets with a half-life of three days and leans on the shop's share while the
-//! segment is young. Failures come in clumps (a customer tries again), so evidence is divided by the measured clump size.
+//! segment is young. First tries count, a customer's next ones within ten minutes do not: neither those who run into an outage
+//! and try on nor a thief with a hundred cards are many. What clumps are left divide the evidence by their measured size.
 
 use super::SLICE_MS;
 use super::key::Metric;
@@ -40,9 +41,9 @@ const FROZEN_MAX: i64 = 48 * 360;
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode)]
 struct Slice {
-    attempted: u32,
-    authorized: u32,
-    failed: u32,
+    attempted: i32,
+    authorized: i32,
+    failed: i32,
 }
 
 /// State of one segment's payments.
@@ -50,7 +51,7 @@ struct Slice {
 pub struct Payments {
     ring: Vec<Slice>,
     /// Failures in the ring: without some there is nothing to judge.
-    kept_failed: u64,
+    kept_failed: i64,
     first: i64,
     head: i64,
     failed: f64,
@@ -80,7 +81,7 @@ impl Payments {
     pub fn roll(&mut self, slice: i64) {
         for s in (self.head + 1).max(slice - RING as i64 + 1)..=slice {
             let left = self.cell(s).map_or(0, |cell| std::mem::take(cell).failed);
-            self.kept_failed -= u64::from(left);
+            self.kept_failed -= i64::from(left);
         }
         self.head = self.head.max(slice);
     }
@@ -91,28 +92,31 @@ impl Payments {
         if slice <= self.head - RING as i64 {
             return;
         }
-        let value = u32::try_from(value).unwrap_or(0);
-        let before = self.cell(slice).map_or(0, |cell| cell.failed);
-        if let Some(cell) = self.cell(slice) {
-            match metric {
-                Metric::PaymentsAttempted => cell.attempted = cell.attempted.saturating_add(value),
-                Metric::PaymentsAuthorized => cell.authorized = cell.authorized.saturating_add(value),
-                Metric::PaymentsFailed => cell.failed = cell.failed.saturating_add(value),
-                _ => {}
-            }
-            self.kept_failed += u64::from(self.cell(slice).map_or(0, |cell| cell.failed) - before);
+        let value = i32::try_from(value).unwrap_or(0);
+        let Some(cell) = self.cell(slice) else { return };
+        let before = cell.failed;
+        match metric {
+            Metric::PaymentsAttempted => cell.attempted = cell.attempted.saturating_add(value),
+            Metric::PaymentsAuthorized => cell.authorized = cell.authorized.saturating_add(value),
+            Metric::PaymentsFailed => cell.failed = cell.failed.saturating_add(value),
+            Metric::AttemptedAgain => cell.attempted = cell.attempted.saturating_sub(value),
+            Metric::AuthorizedAgain => cell.authorized = cell.authorized.saturating_sub(value),
+            Metric::FailedAgain => cell.failed = cell.failed.saturating_sub(value),
+            _ => {}
         }
+        let more = cell.failed - before;
+        self.kept_failed += i64::from(more);
     }
     /// Failures and attempts of the window that ends with this slice. A shop that sends no attempts has outcomes.
     fn window(&self, end: i64, slices: i64) -> (f64, f64) {
-        let (mut attempted, mut authorized, mut failed) = (0u64, 0u64, 0u64);
+        let (mut attempted, mut authorized, mut failed) = (0i64, 0i64, 0i64);
         for s in (end - slices + 1).max(self.head - RING as i64 + 1)..=end {
             let cell = self.ring.get(s.rem_euclid(RING as i64) as usize).copied().unwrap_or_default();
-            attempted += u64::from(cell.attempted);
-            authorized += u64::from(cell.authorized);
-            failed += u64::from(cell.failed);
+            attempted += i64::from(cell.attempted);
+            authorized += i64::from(cell.authorized);
+            failed += i64::from(cell.failed);
         }
-        (failed as f64, attempted.max(authorized + failed) as f64)
+        (failed.max(0) as f64, attempted.max(authorized + failed).max(0) as f64)
     }
     /// Usual share of failures; `shop`: the whole shop's.
     pub fn share(&self, shop: Option<f64>) -> f64 {

@@ -1,7 +1,7 @@
 //! From events to points, and the points of an epoch merged.
 
 use super::key::{Dimension, MAX_LABEL, Metric, Point, Segment};
-use crate::record::{Arena, Event, EventType, NO_AMOUNT};
+use crate::record::{Answers, Arena, EntityKind, Event, EventType, NO_AMOUNT};
 use crate::state::groups::Rotated;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
@@ -43,11 +43,19 @@ pub(super) fn metrics(event_type: EventType) -> Option<(Metric, Option<Metric>)>
     })
 }
 
-/// Adds the points of an event to `out`. A late event gives none: its buckets are closed for good.
+/// Is this payment tried again: did its card, device or customer fail within ten minutes? A person who tries three times and
+/// a thief who tries a hundred cards say no more about the payments of a country than one who fails once.
+pub fn tried_again(answers: &Answers) -> bool {
+    let kinds = [EntityKind::Customer, EntityKind::Device, EntityKind::Card];
+    let known = kinds.into_iter().filter_map(|kind| answers.single.get(kind as usize).and_then(Option::as_ref));
+    known.into_iter().any(|own| own.failures[0] > 0)
+}
+
+/// Adds the points of an event to `out`. A late event gives none: its buckets are closed for good. `again`: see [`tried_again`].
 ///
 /// The caller leaves out duplicates. A category counts an order once, however many of its items are in it; its money is
 /// that of its items, without shipping. An amount without a rate into the shop's currency is left out of sums.
-pub fn points(event: &Event, arena: &Arena, shop: &Money, out: &mut Preaggregate) {
+pub fn points(event: &Event, arena: &Arena, shop: &Money, again: bool, out: &mut Preaggregate) {
     let Some((count, money)) = metrics(event.event_type) else { return };
     if event.late {
         return;
@@ -60,6 +68,9 @@ pub fn points(event: &Event, arena: &Arena, shop: &Money, out: &mut Preaggregate
             out.add(segment, metric, bucket(metric), value);
         }
         out.add(segment, count, bucket(count), 1);
+        if let Some(metric) = count.again().filter(|_| again) {
+            out.add(segment, metric, bucket(metric), 1);
+        }
     };
     emit(Dimension::Total, "", amount);
     if event.country.known() {
@@ -105,7 +116,7 @@ struct Cell {
 }
 impl Hash for Cell {
     fn hash<H: Hasher>(&self, state: &mut H) {
-        let series = u64::from(self.segment.0) << 3 | self.metric as u64;
+        let series = u64::from(self.segment.0) << 4 | self.metric as u64;
         // two odd constants: neighbours of either kind end up far apart
         let mixed =
             (self.bucket_ms as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ series.wrapping_mul(0xc2b2_ae3d_27d4_eb4f);
@@ -184,7 +195,7 @@ mod tests {
         let mut event = decode::decode(json.as_bytes(), 0, 0, 1_700_000_015_000, &settings, &mut arena).unwrap();
         event.late = late;
         let mut out = Preaggregate::default();
-        points(&event, &arena, &SHOP, &mut out);
+        points(&event, &arena, &SHOP, false, &mut out);
         let out = out.drain();
         assert!(out.iter().all(|p| p.bucket_ms % p.metric.bucket_ms() == 0 && p.bucket_ms <= event.time_ms));
         out.iter().map(|p| format!("{} {} {}", p.metric.name(), p.segment.label, p.value)).collect()

@@ -20,6 +20,21 @@ const FORGET_MS: i64 = 30 * 24 * 3600 * 1000;
 /// Largest |z| given.
 pub const MAX_Z: f64 = 1000.0;
 
+/// A sample against the past of its series: all that its score rests on.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct Compared {
+    /// Value less the mean of the past.
+    pub off: f32,
+    /// Standard deviation of the past; 0 while there is too little of it to judge.
+    pub deviation: f32,
+}
+impl Compared {
+    /// Deviations from the past, within [`MAX_Z`]; 0 where nothing is judged.
+    pub fn z(&self) -> f64 {
+        if self.deviation > 0.0 { (f64::from(self.off) / f64::from(self.deviation)).clamp(-MAX_Z, MAX_Z) } else { 0.0 }
+    }
+}
+
 /// Past of one series.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Encode, Decode, Serialize, Deserialize)]
 pub struct SampleState {
@@ -30,11 +45,11 @@ pub struct SampleState {
     last_ms: i64,
 }
 impl SampleState {
-    /// Takes up a sample and says how unusual it is against those before it: z, 0 during warm-up. A value that is not
-    /// finite is 0 and not learned.
-    pub fn update(&mut self, value: f64, time_ms: i64) -> f32 {
+    /// Takes up a sample and compares it with those before it; nothing is said during warm-up. A value that is not finite is
+    /// ordinary and not learned.
+    pub fn update(&mut self, value: f64, time_ms: i64) -> Compared {
         if !value.is_finite() {
-            return 0.0;
+            return Compared::default();
         }
         if self.count > 0 && time_ms.saturating_sub(self.last_ms) > FORGET_MS {
             *self = SampleState::default();
@@ -42,9 +57,11 @@ impl SampleState {
         self.last_ms = self.last_ms.max(time_ms);
         let sd = self.sd();
         let off = value - self.mean;
-        let z = if self.count >= WARM_UP { (off / sd).clamp(-MAX_Z, MAX_Z) } else { 0.0 };
-        self.learn(off, z, sd);
-        z as f32
+        let deviation = if self.count >= WARM_UP { (sd as f32).max(f32::MIN_POSITIVE) } else { 0.0 };
+        let off_here = (off as f32).clamp(f32::MIN, f32::MAX);
+        let compared = Compared { off: off_here, deviation: deviation.min(f32::MAX) };
+        self.learn(off, compared.z(), sd);
+        compared
     }
     /// Usual range of the next value: mean -+ 3 deviations; `None` during warm-up.
     pub fn expected(&self) -> Option<(f64, f64)> {
@@ -87,19 +104,19 @@ mod tests {
     fn a_spike_stands_out_and_teaches_little() {
         let mut state = SampleState::default();
         for i in 0..300i64 {
-            assert!(state.update(10.0 + (i * 7 % 5) as f64, i * 60_000).abs() < 3.0);
+            assert!(state.update(10.0 + (i * 7 % 5) as f64, i * 60_000).z().abs() < 3.0);
         }
-        assert!(state.update(40.0, 300 * 60_000) > 10.0);
-        assert!(state.update(12.0, 301 * 60_000).abs() < 1.0);
+        assert!(state.update(40.0, 300 * 60_000).z() > 10.0);
+        assert!(state.update(12.0, 301 * 60_000).z().abs() < 1.0);
         assert!(std::mem::size_of::<SampleState>() <= 64);
     }
 
     #[test]
     fn a_new_level_is_learnt_in_the_end() {
         let mut state = SampleState::default();
-        (0..200).for_each(|i| assert!(state.update((i % 3) as f64, i).abs() < 3.0));
-        let z: Vec<f32> = (0..200).map(|i| state.update(100.0 + (i % 3) as f64, 200 + i)).collect();
+        (0..200).for_each(|i| assert!(state.update((i % 3) as f64, i).z().abs() < 3.0));
+        let z: Vec<f64> = (0..200).map(|i| state.update(100.0 + (i % 3) as f64, 200 + i).z()).collect();
         assert!(z[0] > 20.0 && z[199].abs() < 3.0);
-        assert_eq!(state.update(f64::NAN, 1000), 0.0);
+        assert_eq!(state.update(f64::NAN, 1000).z(), 0.0);
     }
 }

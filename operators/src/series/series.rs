@@ -130,9 +130,11 @@ fn gates(metric: Metric) -> (Option<f64>, Option<f64>) {
     match metric {
         Metric::Orders => (Some(5.0), Some(0.7)),
         Metric::Revenue => (None, Some(0.7)),
-        Metric::PaymentsAttempted => (Some(4.0), Some(0.7)),
+        // many attempts without many orders are somebody who tries cards: rules name them
+        Metric::PaymentsAttempted => (None, Some(0.7)),
         Metric::PaymentsAuthorized => (None, Some(0.7)),
         Metric::PaymentsFailed | Metric::RefundAmount => (None, None),
+        Metric::AttemptedAgain | Metric::AuthorizedAgain | Metric::FailedAgain => (None, None),
         Metric::Refunds => (Some(4.0), None),
         Metric::Views => (Some(10.0), Some(0.7)),
     }

@@ -28,7 +28,7 @@ pub mod flag {
     pub const FAILURE: u8 = 1;
     /// A refund or return.
     pub const REFUND: u8 = 2;
-    /// A coupon was used or tried.
+    /// A coupon was used in an order, or refused.
     pub const COUPON: u8 = 4;
     /// Older than the allowed lateness: counted, but moves no mean.
     pub const LATE: u8 = 8;

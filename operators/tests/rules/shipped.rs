@@ -116,7 +116,7 @@ fn table() -> Vec<(&'static str, Scene, Scene)> {
         (
             "coupon_abuse",
             scene("coupon.applied", r#""coupon":"A""#).knew(Device, |own| own.coupons_1d = 8),
-            scene("coupon.applied", r#""coupon":"A""#).knew(Ip, |own| own.coupons_1d = 12), // an influencer's code in an office
+            scene("coupon.applied", r#""coupon":"A""#).knew(Ip, |own| own.coupons_1d = 6), // an influencer's code in an office
         ),
         (
             "refund_abuse",

@@ -9,7 +9,7 @@ use super::super::{DEMO_HISTORY_MS, DemoScript, Kind, Shop};
 fn the_demo_has_a_history_and_shows_its_trouble_in_time_with_any_seed_at_any_hour() {
     for seed in 0..3 {
         let now_ms = DEFAULT_START_MS + 200 * DAY_MS + (seed as i64) * (5 * HOUR_MS + 17_000);
-        let mut shop = Shop::demo(seed, now_ms).unwrap();
+        let mut shop = Shop::demo(seed, now_ms, DEMO_HISTORY_MS).unwrap();
         let mut json = String::new();
         let (mut history, mut last_hour) = (0u32, 0u32);
         while shop.peek_ms() < now_ms {

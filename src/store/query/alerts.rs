@@ -1,8 +1,8 @@
 //! Alerts: lists, one with its time-line, acknowledging.
 
 use super::{Cursor, Page, Span, Where};
+use crate::store::{Db, OptionalRow, Row};
 use crate::store::{Result, prepare};
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 /// What a list is narrowed to; of incidents too.
 #[derive(Clone, Debug, Default)]
@@ -77,38 +77,38 @@ fn row(row: &Row) -> Result<Alert> {
 }
 
 /// A page of alerts, newest first.
-pub fn list(db: &Connection, filter: &StateFilter, span: &Span) -> Result<Page<Alert>> {
+pub fn list(db: &Db, filter: &StateFilter, span: &Span) -> Result<Page<Alert>> {
     let mut w = Where::default();
     filter.apply(&mut w);
     w.span(span, "opened_ms", "opened_ms, alert_id, ''");
     let limit = w.limit(span.limit);
     let sql = format!("SELECT {COLUMNS} FROM alerts{} ORDER BY opened_ms DESC, alert_id DESC{limit}", w.sql);
     let mut statement = prepare(db, &sql)?;
-    let rows: Vec<Alert> = statement.query_map(params_from_iter(w.values), row)?.collect::<Result<_>>()?;
+    let rows: Vec<Alert> = statement.query_map(w.values.as_slice(), row)?.collect::<Result<_>>()?;
     Ok(Page::of(rows, span.limit, |alert| Cursor(alert.opened_ms, alert.alert_id.clone(), String::new())))
 }
 
 /// One alert.
-pub fn get(db: &Connection, alert_id: &str) -> Result<Option<Alert>> {
+pub fn get(db: &Db, alert_id: &str) -> Result<Option<Alert>> {
     prepare(db, &format!("SELECT {COLUMNS} FROM alerts WHERE alert_id = $1"))?.query_row([alert_id], row).optional()
 }
 
 /// The alerts that an event is shown by. At most 100.
-pub fn of_event(db: &Connection, event_id: &str, source: &str) -> Result<Vec<String>> {
+pub fn of_event(db: &Db, event_id: &str, source: &str) -> Result<Vec<String>> {
     let mut statement =
         prepare(db, "SELECT alert_id FROM alerts WHERE event_id = $1 AND source = $2 ORDER BY alert_id LIMIT 100")?;
     statement.query_map([event_id, source], |row| row.get(0))?.collect()
 }
 
 /// What happened to an alert or incident: (time, type), oldest first. The first 1,000.
-pub fn history(db: &Connection, subject: &str) -> Result<Vec<(i64, String)>> {
+pub fn history(db: &Db, subject: &str) -> Result<Vec<(i64, String)>> {
     let mut statement =
         prepare(db, "SELECT time_ms, type FROM alert_history WHERE subject = $1 ORDER BY log_offset LIMIT 1000")?;
     statement.query_map([subject], |row| Ok((row.get(0)?, row.get(1)?)))?.collect()
 }
 
 /// Somebody takes it on; the first one stays. `false`: there is no such alert.
-pub fn ack(db: &Connection, alert_id: &str, by: &str, now_ms: i64) -> Result<bool> {
+pub fn ack(db: &Db, alert_id: &str, by: &str, now_ms: i64) -> Result<bool> {
     let changed = prepare(
         db,
         "UPDATE alerts SET acked_ms = COALESCE(acked_ms, $2), acked_by = COALESCE(acked_by, $3) WHERE alert_id = $1",

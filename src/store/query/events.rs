@@ -1,8 +1,8 @@
 //! Scored events: lists by decision, type, score and entity; one with all that is known of it.
 
 use super::{Cursor, Page, Span, Where};
+use crate::store::{Db, Row};
 use crate::store::{Result, prepare};
-use rusqlite::{Connection, Row, params_from_iter};
 
 /// What a list is narrowed to.
 #[derive(Clone, Debug, Default)]
@@ -42,7 +42,7 @@ fn row(row: &Row) -> Result<EventRow> {
         source: row.get(1)?,
         time_ms: row.get(2)?,
         received_ms: row.get(3)?,
-        cause: (row.get(4)?, row.get::<_, i64>(5)? as u64),
+        cause: (row.get(4)?, row.get::<i64>(5)? as u64),
         json: row.get(6)?,
         raw: row.get(7)?,
     })
@@ -52,14 +52,14 @@ fn row(row: &Row) -> Result<EventRow> {
 const COLUMNS: &str = "e.event_id, e.source, e.time_ms, e.received_ms, e.log_partition, e.log_offset, e.json, NULL";
 
 /// A page of events, newest first. (`NULL` in place of the native events.)
-pub fn list(db: &Connection, filter: &EventFilter, span: &Span) -> Result<Page<EventRow>> {
+pub fn list(db: &Db, filter: &EventFilter, span: &Span) -> Result<Page<EventRow>> {
     let mut w = Where::default();
     // From the entity's own index when one is named: it has the same order.
     let (from, order) = match &filter.entity {
         Some((name, id)) => {
             w.and("x.name = ? AND x.entity_id = ?", [name.clone().into(), id.clone().into()]);
             (
-                "event_entities x JOIN scored_events e ON e.event_id = x.event_id AND e.source = x.source",
+                "event_entities x JOIN scored_events e ON e.event_id = x.event_id AND e.source = x.source AND e.time_ms = x.time_ms",
                 "x.time_ms, x.event_id, x.source",
             )
         }
@@ -81,12 +81,12 @@ pub fn list(db: &Connection, filter: &EventFilter, span: &Span) -> Result<Page<E
     let descending = order.replace(',', " DESC,");
     let sql = format!("SELECT {COLUMNS} FROM {from}{} ORDER BY {descending} DESC{limit}", w.sql);
     let mut statement = prepare(db, &sql)?;
-    let rows: Vec<EventRow> = statement.query_map(params_from_iter(w.values), row)?.collect::<Result<_>>()?;
+    let rows: Vec<EventRow> = statement.query_map(w.values.as_slice(), row)?.collect::<Result<_>>()?;
     Ok(Page::of(rows, span.limit, |event| Cursor(event.time_ms, event.event_id.clone(), event.source.clone())))
 }
 
 /// All events of an id (one for each source), with the native event, in the order of sources. At most 100.
-pub fn by_id(db: &Connection, event_id: &str, source: Option<&str>) -> Result<Vec<EventRow>> {
+pub fn by_id(db: &Db, event_id: &str, source: Option<&str>) -> Result<Vec<EventRow>> {
     let mut statement = prepare(
         db,
         "SELECT event_id, source, time_ms, received_ms, log_partition, log_offset, json, raw FROM scored_events
@@ -96,13 +96,14 @@ pub fn by_id(db: &Connection, event_id: &str, source: Option<&str>) -> Result<Ve
 }
 
 /// The entities of an event, `name:id`, in order.
-pub fn entities(db: &Connection, event: &EventRow) -> Result<Vec<String>> {
+pub fn entities(db: &Db, event: &EventRow) -> Result<Vec<String>> {
     let mut statement = prepare(
         db,
-        "SELECT name, entity_id FROM event_entities WHERE event_id = $1 AND source = $2 ORDER BY name, entity_id LIMIT 100",
+        "SELECT name, entity_id FROM event_entities WHERE event_id = $1 AND source = $2 AND time_ms = $3
+         ORDER BY name, entity_id LIMIT 100",
     )?;
-    let names = statement.query_map((&event.event_id, &event.source), |row| {
-        Ok(format!("{}:{}", row.get::<_, String>(0)?, row.get::<_, String>(1)?))
+    let names = statement.query_map((&event.event_id, &event.source, event.time_ms), |row| {
+        Ok(format!("{}:{}", row.get::<String>(0)?, row.get::<String>(1)?))
     })?;
     names.collect()
 }

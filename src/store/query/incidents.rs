@@ -2,8 +2,8 @@
 
 use super::alerts::StateFilter;
 use super::{Cursor, Page, Span, Where};
+use crate::store::{Db, OptionalRow, Row};
 use crate::store::{Result, prepare};
-use rusqlite::{Connection, OptionalExtension, Row, params_from_iter};
 
 /// An incident as it is stored.
 #[derive(Clone, Debug)]
@@ -62,26 +62,26 @@ fn row(row: &Row) -> Result<Incident> {
 }
 
 /// A page of incidents, newest first.
-pub fn list(db: &Connection, filter: &StateFilter, span: &Span) -> Result<Page<Incident>> {
+pub fn list(db: &Db, filter: &StateFilter, span: &Span) -> Result<Page<Incident>> {
     let mut w = Where::default();
     filter.apply(&mut w);
     w.span(span, "opened_ms", "opened_ms, incident_id, ''");
     let limit = w.limit(span.limit);
     let sql = format!("SELECT {COLUMNS} FROM incidents{} ORDER BY opened_ms DESC, incident_id DESC{limit}", w.sql);
     let mut statement = prepare(db, &sql)?;
-    let rows: Vec<Incident> = statement.query_map(params_from_iter(w.values), row)?.collect::<Result<_>>()?;
+    let rows: Vec<Incident> = statement.query_map(w.values.as_slice(), row)?.collect::<Result<_>>()?;
     Ok(Page::of(rows, span.limit, |one| Cursor(one.opened_ms, one.incident_id.clone(), String::new())))
 }
 
 /// One incident.
-pub fn get(db: &Connection, incident_id: &str) -> Result<Option<Incident>> {
+pub fn get(db: &Db, incident_id: &str) -> Result<Option<Incident>> {
     prepare(db, &format!("SELECT {COLUMNS} FROM incidents WHERE incident_id = $1"))?
         .query_row([incident_id], row)
         .optional()
 }
 
 /// Somebody takes it on; the first one stays. `false`: there is no such incident.
-pub fn ack(db: &Connection, incident_id: &str, by: &str, now_ms: i64) -> Result<bool> {
+pub fn ack(db: &Db, incident_id: &str, by: &str, now_ms: i64) -> Result<bool> {
     let changed = prepare(
         db,
         "UPDATE incidents SET acked_ms = COALESCE(acked_ms, $2), acked_by = COALESCE(acked_by, $3) WHERE incident_id = $1",

@@ -1,7 +1,7 @@
 //! Figures by which the detection is judged: events, alerts a day, precision and recall by the verdicts in force.
 
+use crate::store::Db;
 use crate::store::{Result, prepare};
-use rusqlite::Connection;
 
 /// Figures of a time.
 #[derive(Clone, Debug, Default, PartialEq, serde::Serialize)]
@@ -34,19 +34,19 @@ pub struct Kpis {
 const IN_FORCE: &str = "SELECT target, event_id, source, verdict, log_offset,
       ROW_NUMBER() OVER (PARTITION BY target, author, origin ORDER BY log_offset DESC) AS place FROM labels";
 
-fn count(db: &Connection, sql: &str, from_ms: i64, to_ms: i64) -> Result<u64> {
-    prepare(db, sql)?.query_row([from_ms, to_ms], |row| row.get::<_, i64>(0)).map(|n| n as u64)
+fn count(db: &Db, sql: &str, from_ms: i64, to_ms: i64) -> Result<u64> {
+    prepare(db, sql)?.query_row([from_ms, to_ms], |row| row.get::<i64>(0)).map(|n| n as u64)
 }
 
 /// The figures of `[from_ms, to_ms)`.
-pub fn compute(db: &Connection, from_ms: i64, to_ms: i64) -> Result<Kpis> {
-    let hours = "SELECT COALESCE(SUM(events), 0) FROM event_hours WHERE hour_ms >= $1 AND hour_ms < $2";
+pub fn compute(db: &Db, from_ms: i64, to_ms: i64) -> Result<Kpis> {
+    let hours = "SELECT CAST(COALESCE(SUM(events), 0) AS BIGINT) FROM event_hours WHERE hour_ms >= $1 AND hour_ms < $2";
     let events = count(db, hours, from_ms, to_ms)?;
     let anomalies = count(db, &format!("{hours} AND decision = 'anomaly'"), from_ms, to_ms)?;
     let alerts = count(db, "SELECT COUNT(*) FROM alerts WHERE opened_ms >= $1 AND opened_ms < $2", from_ms, to_ms)?;
     let open = |table| -> Result<u64> {
         prepare(db, &format!("SELECT COUNT(*) FROM {table} WHERE status = 'open'"))?
-            .query_row([], |row| row.get::<_, i64>(0))
+            .query_row([], |row| row.get::<i64>(0))
             .map(|n| n as u64)
     };
     // One alert, one verdict: the latest in force, on the alert itself or on its event.

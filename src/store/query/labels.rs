@@ -1,7 +1,7 @@
 //! Verdicts: those in force on a subject.
 
+use crate::store::Db;
 use crate::store::{Result, prepare};
-use rusqlite::Connection;
 
 /// A verdict in force: the last one of its author and origin.
 #[derive(Clone, Debug, PartialEq, serde::Serialize)]
@@ -19,7 +19,7 @@ pub struct Verdict {
 }
 
 /// Verdicts in force on `target`, oldest first. At most 100.
-pub fn in_force(db: &Connection, target: &str) -> Result<Vec<Verdict>> {
+pub fn in_force(db: &Db, target: &str) -> Result<Vec<Verdict>> {
     let mut statement = prepare(
         db,
         "SELECT l.time_ms, l.verdict, l.origin, l.author, l.reason FROM labels l

@@ -11,9 +11,9 @@ pub mod labels;
 pub mod rejects;
 pub mod series;
 
+use crate::store::db::Value;
 use base64::Engine;
 use base64::engine::general_purpose::URL_SAFE_NO_PAD;
-use rusqlite::types::Value;
 
 /// Where a page stops: time and the two parts of the key of its last row. Opaque outside.
 #[derive(Clone, Debug, PartialEq, Eq, serde::Serialize, serde::Deserialize)]
@@ -104,7 +104,7 @@ impl Where {
     }
     /// The number for the limit, one more than asked for.
     fn limit(&mut self, limit: usize) -> String {
-        self.values.push(Value::Integer(limit as i64 + 1));
+        self.values.push(Value::Int(limit as i64 + 1));
         format!(" LIMIT ${}", self.values.len())
     }
 }

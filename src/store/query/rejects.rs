@@ -1,9 +1,9 @@
 //! What was refused and why.
 
 use super::{Cursor, Page, Span, Where};
+use crate::store::Db;
+use crate::store::db::Value;
 use crate::store::{Result, prepare};
-use rusqlite::types::Value;
-use rusqlite::{Connection, params_from_iter};
 
 /// A refusal.
 #[derive(Clone, Debug, serde::Serialize)]
@@ -29,14 +29,14 @@ pub struct Reject {
 }
 
 /// A page of refusals, newest first; the second and third part of the cursor are partition and offset.
-pub fn list(db: &Connection, code: Option<&str>, span: &Span) -> Result<Page<Reject>> {
+pub fn list(db: &Db, code: Option<&str>, span: &Span) -> Result<Page<Reject>> {
     let mut w = Where::default();
     w.and_some("code = ?", code.map(str::to_owned));
     w.and_some("time_ms >= ?", span.from_ms);
     w.and_some("time_ms < ?", span.to_ms);
     if let Some(Cursor(time, partition, offset)) = &span.cursor {
-        let number = |text: &str| Value::Integer(text.parse().unwrap_or(0));
-        let key = [Value::Integer(*time), number(partition), number(offset)];
+        let number = |text: &str| Value::Int(text.parse().unwrap_or(0));
+        let key = [Value::Int(*time), number(partition), number(offset)];
         w.and("(time_ms, log_partition, log_offset) < (?, ?, ?)", key);
     }
     let limit = w.limit(span.limit);
@@ -46,7 +46,7 @@ pub fn list(db: &Connection, code: Option<&str>, span: &Span) -> Result<Page<Rej
         w.sql
     );
     let mut statement = prepare(db, &sql)?;
-    let rows = statement.query_map(params_from_iter(w.values), |row| {
+    let rows = statement.query_map(w.values.as_slice(), |row| {
         Ok(Reject {
             time_ms: row.get(0)?,
             source: row.get(1)?,
@@ -56,7 +56,7 @@ pub fn list(db: &Connection, code: Option<&str>, span: &Span) -> Result<Page<Rej
             payload: row.get(5)?,
             stage: row.get(6)?,
             partition: row.get(7)?,
-            offset: row.get::<_, i64>(8)? as u64,
+            offset: row.get::<i64>(8)? as u64,
         })
     })?;
     let rows: Vec<Reject> = rows.collect::<Result<_>>()?;

@@ -1,11 +1,11 @@
 //! Series: their points, put together to a wider step, beside the same time a week before.
 
+use crate::store::Db;
 use crate::store::{Result, prepare};
-use rusqlite::Connection;
 use std::collections::BTreeMap;
 
 /// Most points of one answer; a longer time needs a wider step.
-pub const MAX_POINTS: i64 = 10_000;
+pub const MAX_POINTS: usize = 10_000;
 /// Most series that are listed.
 const MAX_SERIES: i64 = 1_000;
 /// Milliseconds of a week.
@@ -42,7 +42,7 @@ pub struct SeriesQuery {
 }
 
 /// The points in order of time.
-pub fn points(db: &Connection, query: &SeriesQuery) -> Result<Vec<Point>> {
+pub fn points(db: &Db, query: &SeriesQuery) -> Result<Vec<Point>> {
     let before: BTreeMap<i64, f64> =
         raw_points(db, query, WEEK_MS)?.into_iter().map(|point| (point.time_ms, point.value)).collect();
     let mut points = raw_points(db, query, 0)?;
@@ -52,30 +52,52 @@ pub fn points(db: &Connection, query: &SeriesQuery) -> Result<Vec<Point>> {
     Ok(points)
 }
 
-/// The points of the time `back_ms` earlier, under the times of the query.
-fn raw_points(db: &Connection, query: &SeriesQuery, back_ms: i64) -> Result<Vec<Point>> {
+/// The points of the time `back_ms` earlier, under the times of the query. The means are made here, in the order of time: databases
+/// sum in ways of their own, and the last bit would differ.
+fn raw_points(db: &Db, query: &SeriesQuery, back_ms: i64) -> Result<Vec<Point>> {
+    #[derive(Default)]
+    struct Sum(f64, u32);
+    impl Sum {
+        fn add(&mut self, value: Option<f64>) {
+            if let Some(value) = value {
+                (self.0, self.1) = (self.0 + value, self.1 + 1);
+            }
+        }
+        fn mean(&self) -> Option<f64> {
+            (self.1 > 0).then(|| self.0 / f64::from(self.1))
+        }
+    }
     let mut statement = prepare(
         db,
-        "SELECT (bucket_ms + $6) / $5 * $5 AS step, AVG(value), AVG(low), AVG(high), MAX(CASE WHEN anomalous THEN 1 ELSE 0 END)
-         FROM series_rollup WHERE metric = $1 AND dimensions = $2 AND bucket_ms >= $3 - $6 AND bucket_ms < $4 - $6
-         GROUP BY step ORDER BY step LIMIT $7",
+        "SELECT bucket_ms, value, low, high, CASE WHEN anomalous THEN 1 ELSE 0 END FROM series_rollup
+         WHERE metric = $1 AND dimensions = $2 AND bucket_ms >= $3 AND bucket_ms < $4 ORDER BY bucket_ms",
     )?;
-    let (from, to, step) = (query.from_ms, query.to_ms, query.step_ms.max(1));
-    let rows = statement.query_map((&query.metric, &query.dimensions, from, to, step, back_ms, MAX_POINTS), |row| {
-        let low: Option<f64> = row.get(2)?;
-        Ok(Point {
-            time_ms: row.get(0)?,
-            value: row.get(1)?,
-            expected: low.zip(row.get(3)?),
-            anomalous: row.get::<_, i64>(4)? == 1,
-            last_week: None,
-        })
+    let (from, to, step) = (query.from_ms - back_ms, query.to_ms - back_ms, query.step_ms.max(1));
+    let mut steps: BTreeMap<i64, ([Sum; 3], bool)> = BTreeMap::new();
+    statement.each((&query.metric, &query.dimensions, from, to), |row| {
+        let at = (row.get::<i64>(0)? + back_ms) / step * step;
+        if steps.len() >= MAX_POINTS && !steps.contains_key(&at) {
+            return Ok(());
+        }
+        let (sums, anomalous) = steps.entry(at).or_default();
+        for (sum, column) in sums.iter_mut().zip(1..) {
+            sum.add(row.get(column)?);
+        }
+        *anomalous |= row.get::<i64>(4)? == 1;
+        Ok(())
     })?;
-    rows.collect()
+    let point = |(time_ms, ([value, low, high], anomalous)): (i64, ([Sum; 3], bool))| Point {
+        time_ms,
+        value: value.mean().unwrap_or_default(),
+        expected: low.mean().zip(high.mean()),
+        anomalous,
+        last_week: None,
+    };
+    Ok(steps.into_iter().map(point).collect())
 }
 
 /// Series with a point at or after `since_ms`: (metric, dimensions), in order.
-pub fn names(db: &Connection, since_ms: i64) -> Result<Vec<(String, String)>> {
+pub fn names(db: &Db, since_ms: i64) -> Result<Vec<(String, String)>> {
     let mut statement = prepare(
         db,
         "SELECT DISTINCT metric, dimensions FROM series_rollup WHERE bucket_ms >= $1 ORDER BY metric, dimensions LIMIT $2",

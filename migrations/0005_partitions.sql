@@ -1,0 +1,16 @@
+-- The large tables get one partition for each day of event time, on PostgreSQL alone: lines that begin with two dashes and its
+-- name are comments for SQLite. They are empty when this is applied. What has a day without a partition goes into the default.
+--postgres ALTER TABLE scored_events RENAME TO scored_events_before;
+--postgres CREATE TABLE scored_events (LIKE scored_events_before) PARTITION BY RANGE (time_ms);
+--postgres DROP TABLE scored_events_before;
+--postgres ALTER TABLE scored_events ADD PRIMARY KEY (event_id, source, time_ms);
+--postgres CREATE INDEX scored_events_by_time ON scored_events (time_ms DESC, event_id DESC, source DESC);
+--postgres CREATE INDEX scored_events_anomalies ON scored_events (time_ms DESC, event_id DESC, source DESC) WHERE decision = 'anomaly';
+--postgres CREATE INDEX scored_events_high ON scored_events (time_ms DESC, event_id DESC, source DESC) WHERE score >= 0.5;
+--postgres CREATE TABLE scored_events_default PARTITION OF scored_events DEFAULT;
+--postgres ALTER TABLE event_entities RENAME TO event_entities_before;
+--postgres CREATE TABLE event_entities (LIKE event_entities_before) PARTITION BY RANGE (time_ms);
+--postgres DROP TABLE event_entities_before;
+--postgres ALTER TABLE event_entities ADD PRIMARY KEY (name, entity_id, time_ms, event_id, source);
+--postgres CREATE INDEX event_entities_by_time ON event_entities (time_ms);
+--postgres CREATE TABLE event_entities_default PARTITION OF event_entities DEFAULT;
