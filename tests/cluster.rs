@@ -1,5 +1,5 @@
 //! Several worker processes as one dataflow, on a real Apache Kafka: what leaves is what one worker makes of the same log, byte for
-//! byte (`equal`), whatever dies (`kills`), strangers get nowhere (`strangers`), and the page on it says what works (`page`).
+//! byte (`equal`), whatever dies (`kills`) or is cut off (`network`), strangers get nowhere (`strangers`), and the page on it says what works (`page`).
 //!
 //! The broker is that of `tests/kafka`'s helpers, on a port of its own.
 
@@ -10,6 +10,8 @@ mod broker;
 mod equal;
 #[path = "cluster/kills.rs"]
 mod kills;
+#[path = "cluster/network.rs"]
+mod network;
 #[path = "cluster/page.rs"]
 mod page;
 #[path = "kafka/same.rs"]

@@ -25,7 +25,7 @@ fn kill_9_of_any_process_ends_the_generation_and_the_next_writes_the_same() {
             0 => before.clone(),
             n => vec![before[n as usize % before.len()]],
         };
-        let killed = Instant::now();
+        let (killed, ready) = (Instant::now(), world.at_work());
         victims.iter().for_each(|pid| signal("-KILL", *pid));
         while world.pids().iter().any(|pid| before.contains(pid)) {
             assert!(killed.elapsed().as_secs() < 10, "the generation lives on: {}", world.said());
@@ -33,7 +33,8 @@ fn kill_9_of_any_process_ends_the_generation_and_the_next_writes_the_same() {
         }
         println!("kill {turn}: {} of {}, all gone after {:?}", victims.len(), before.len(), killed.elapsed());
         assert!(killed.elapsed() < Duration::from_secs(1), "the generation ends within a second");
-        world.ready(2 * (turn as usize + 1));
+        world.ready(ready + 2);
+        println!("all at work again after {:?}", killed.elapsed());
     }
     world.send(&events.next(100));
     world.taken_up();

@@ -8,7 +8,7 @@ use pulse_dataflows::epochs::{Entry, EpochReader};
 use pulse_dataflows::ports::{EventLog, Topic, partition};
 use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
 use std::net::{SocketAddr, TcpListener};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::OnceLock;
 use std::time::{Duration, Instant};
@@ -85,8 +85,11 @@ impl World {
         path
     }
     pub fn worker(&self, process: usize, threads: usize, more: &[&str]) -> Child {
+        self.worker_of(&self.dir.path().join("hosts"), process, threads, more)
+    }
+    /// The same with a hosts file of its own.
+    pub fn worker_of(&self, hosts: &Path, process: usize, threads: usize, more: &[&str]) -> Child {
         let (process, threads) = (process.to_string(), threads.to_string());
-        let hosts = self.dir.path().join("hosts");
         let words = ["worker", "--process", &process, "--threads", &threads, "--hosts", hosts.to_str().unwrap()];
         self.command(&[&words, more].concat()).spawn().unwrap()
     }
@@ -107,10 +110,14 @@ impl World {
     /// Waits until so many processes said that they are at work, since the beginning.
     pub fn ready(&mut self, processes: usize) {
         let begun = Instant::now();
-        while self.said().matches(": generation ").count() < processes {
+        while self.at_work() < processes {
             assert!(begun.elapsed().as_secs() < 60, "they do not start: {}", self.said());
             std::thread::sleep(Duration::from_millis(10));
         }
+    }
+    /// How many processes have said that they are at work.
+    pub fn at_work(&self) -> usize {
+        self.said().matches(": generation ").count()
     }
     /// Process ids of the workers that `pulse cluster` runs.
     pub fn pids(&self) -> Vec<u32> {

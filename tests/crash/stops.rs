@@ -34,7 +34,7 @@ fn flood(live: &Live, seed: u64) -> std::thread::JoinHandle<usize> {
 fn checkpointed(live: &Live) -> (u64, u64) {
     let folder = std::fs::read_dir(live.data().join("objects/checkpoints")).unwrap();
     let names = folder.map(|f| f.unwrap().file_name().into_string().unwrap());
-    let epochs = names.filter_map(|name| name.strip_suffix(".manifest")?.parse().ok());
+    let epochs = names.filter_map(|name| name.strip_suffix(".manifest")?.split('.').next()?.parse().ok());
     let log = pulse::log::SqliteLog::open_reader(&live.data().join("log.db")).unwrap();
     let (mut entries, mut newest) = (pulse_dataflows::epochs::EpochReader::new(&*log, 0, 0), 0);
     while let Some(entry) = entries.next_entry().unwrap() {
