@@ -92,7 +92,7 @@ impl Default for RulesConfig {
             amount_times_largest: 2.0,
             amount_min: 100.0,
             price_min_history: 10,
-            price_factor: 4.0,
+            price_factor: 3.5,
             totals_tolerance_share: 0.02,
             totals_tolerance: 1.0,
             new_pair_min_events: 20,
