@@ -256,7 +256,7 @@ impl Deliver {
             for gone in endpoint::sync_configured(tx, &config.endpoints, offset, now_ms, rotation_ms)? {
                 outbox::kill_pending(tx, &gone, "endpoint_deleted")?;
             }
-            outbox::release(tx)?;
+            outbox::release(tx, now_ms)?;
             endpoint::all(tx)
         })?;
         let guard = config.guard()?;

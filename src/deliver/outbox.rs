@@ -90,13 +90,13 @@ pub fn pending(db: &Db, endpoint: &str) -> Stored<u64> {
     count.query_row([endpoint], |r| r.get::<i64>(0)).map(|n| n as u64)
 }
 
-/// After a start: attempts that a crash cut short are made again. On PostgreSQL they may be those of another process; there they
+/// After a start: attempts that a crash cut short are made again, at once. On PostgreSQL they may be those of another process; there they
 /// are due again when their time is over.
-pub fn release(tx: &Db) -> Stored<usize> {
+pub fn release(tx: &Db, now_ms: i64) -> Stored<usize> {
     if tx.dialect() == Dialect::Postgres {
         return Ok(0);
     }
-    execute(tx, "UPDATE webhook_outbox SET state = 'pending' WHERE state = 'sending'", [])
+    execute(tx, "UPDATE webhook_outbox SET state = 'pending', next_ms = $1 WHERE state = 'sending'", params![now_ms])
 }
 
 /// A row that is due.
