@@ -55,7 +55,7 @@ impl Running {
         let (listener, address) = parts::bind(address).await?;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
         let mut running = Running { address, of, persist: None, deliver: None, shutdown, tasks };
-        let objects = settings.objects.open(&settings.data)?;
+        let objects = || settings.objects.open(&settings.data); // who needs none needs no rights there
         let (of, stop) = (&running.of, running.shutdown.clone());
         let router = match which {
             Single::Gateway => {
@@ -68,7 +68,7 @@ impl Running {
                 let forgetter = Forgetter {
                     log: of.log.clone(),
                     store: of.store.clone(),
-                    objects,
+                    objects: objects()?,
                     persist: persist.clone(),
                     log_ms: i64::from(settings.log_days) * DAY_MS,
                     store_ms: i64::from(settings.store_days) * DAY_MS,
@@ -84,7 +84,7 @@ impl Running {
             Single::Serve => {
                 of.log.subscribe(&[Topic::Control], Box::new(|| {})); // which model is in force is read from its end
                 let access = parts::access(settings, &of.store)?;
-                parts::sidecar(settings, of, access, Registry::new(objects), None)
+                parts::sidecar(settings, of, access, Registry::new(objects()?), None)
             }
         };
         running.tasks.spawn(listen::serve(listener, router, sidecar::LISTEN, stop));
