@@ -41,6 +41,7 @@ fn main() {
         log: None,
         config: Default::default(),
         model: None,
+        retrain: None,
         workers: 1,
         output: None,
         alerts: None,

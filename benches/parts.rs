@@ -96,6 +96,7 @@ fn detect(dir: &Path, events: &[String]) {
             log: None,
             config: Default::default(),
             model: None,
+            retrain: None,
             workers: 1,
             output: out("scored"),
             alerts: out("alerts"),

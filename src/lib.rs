@@ -22,6 +22,7 @@ pub mod json;
 pub mod log;
 pub mod persist;
 pub mod receiver;
+pub mod retrain;
 pub mod sidecar;
 pub mod simulate;
 pub mod store;

@@ -10,6 +10,8 @@ mod evaluate;
 mod import;
 #[path = "replay/outage.rs"]
 mod outage;
+#[path = "replay/retrain.rs"]
+mod retrain;
 #[path = "replay/switch.rs"]
 mod switch;
 #[path = "replay/time.rs"]

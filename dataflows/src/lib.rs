@@ -2,7 +2,7 @@
 //!
 //! [`ports`] what the log promises; [`epochs`] who decides in which steps the workers take it up; [`control`] what switches
 //! scoring; [`intake`] reads the log; [`detect`] the dataflow from events to scores and alerts; [`checkpoint`] what is kept
-//! of it; [`quarantine`] what is left out because it ended the process again and again; [`tally`] what is counted on the way.
+//! of it; [`quarantine`] what is left out because it ended the process again and again; [`retrain`] which events a new model learns from; [`tally`] what is counted on the way.
 //!
 //! Deliberately absent: SQLite, Kafka, sockets, clocks: the root crate implements the ports.
 
@@ -13,4 +13,5 @@ pub mod epochs;
 pub mod intake;
 pub mod ports;
 pub mod quarantine;
+pub mod retrain;
 pub mod tally;

@@ -5,7 +5,8 @@
 //! [`references`], [`mahalanobis`]; [`calibrate`] turns each raw score into -log10 p; [`ensemble`] averages and calibrates
 //! once more. [`combine`] joins the model's part with those of rules and labels, [`quantile`] keeps the threshold on the
 //! alert budget, [`explain`] names the columns. [`train`] fits all that from rows, [`bundle`] stores it. [`rng`] is the
-//! seeded source of randomness for fitting, [`metrics`] says how well a score ranks what was trouble.
+//! seeded source of randomness for fitting, [`metrics`] says how well a score ranks what was trouble, [`gate`] whether a new
+//! model is better than the one in force.
 //!
 //! Deliberately absent: I/O, clocks, threads, randomness without a seed. The same input gives the same bits on every CPU:
 //! `libm` for transcendental functions, fixed order of summation, and a row's score never depends on its neighbours.
@@ -17,6 +18,7 @@ pub mod ensemble;
 pub mod explain;
 pub mod features;
 pub mod forest;
+pub mod gate;
 pub mod histogram;
 pub mod mahalanobis;
 pub mod matrix;

@@ -4,7 +4,7 @@
 
 use crate::bundle::{Bundle, GroupModel};
 use crate::combine::{self, Weights};
-use crate::ensemble::{Ensemble, FitError, MAX_CALIBRATION_ROWS, MAX_FIT_ROWS};
+use crate::ensemble::{Ensemble, FitError, MAX_CALIBRATION_ROWS, MAX_FIT_ROWS, Scratch};
 use crate::explain::Explainer;
 use crate::features::{FEATURE_SCHEMA, FEATURES, GROUPS, Group, Row};
 use crate::matrix::Matrix;
@@ -98,6 +98,35 @@ pub fn fit(parts: &[Part], options: &Options) -> Result<Bundle, FitError> {
         checksum: 0,
     };
     Ok(bundle.sealed())
+}
+
+/// The same members, calibrated on these rows, which they were not fitted on: what a p-value promises is right again where the shop has
+/// moved. Groups with fewer than 100 rows stay as they are.
+pub fn recalibrate(bundle: &Bundle, parts: &[Part], options: &Options) -> Bundle {
+    let mut new = Bundle {
+        version: options.version.clone(),
+        window_ms: options.window_ms,
+        seed: options.seed,
+        exclusions: options.exclusions.clone(),
+        ..bundle.clone()
+    };
+    let mut scratch = Scratch::default();
+    for group in GROUPS {
+        let (own, rules) = gather(parts, group);
+        if let Some(count) = new.rows.get_mut(group as usize) {
+            *count = own.len() as u64;
+        }
+        let model = new.groups.get_mut(group as usize).and_then(Option::as_mut).filter(|_| own.len() >= MIN_GROUP_ROWS);
+        if let Some(model) = model {
+            let mut scores = vec![];
+            model.score(&own, &mut scratch, &mut scores);
+            let sums = scores.iter().zip(&rules).map(|(s, rule)| model.weights.sum(s.base, rule.map(f64::from), None));
+            let mut sums: Vec<f64> = sums.collect();
+            model.combined = combine::fit(&model.weights, &mut sums);
+        }
+    }
+    new.thresholds = thresholds(&new.rows, options);
+    new.sealed()
 }
 
 /// A group's rows, copied only where several parts hold them, and what the rules said of each.

@@ -99,6 +99,7 @@ fn learn(
         log: None,
         config,
         model: Some(NOTHING.into()),
+        retrain: None,
         workers: 1,
         output: Some(output.into()),
         alerts: None,

@@ -26,6 +26,7 @@ use crate::gateway::GatewayConfig;
 use crate::log::retention;
 use crate::log::which::Brokers;
 use crate::persist::Persist;
+use crate::retrain::{Every, RetrainConfig};
 use crate::sidecar::{self, KpiTargets};
 use crate::store::{Store, Target};
 use pulse_dataflows::control::{Active, Artifacts, Control};
@@ -78,6 +79,8 @@ pub struct Settings {
     pub store: Target,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
+    /// When models are learnt anew.
+    pub retrain: RetrainConfig,
     /// Destinations.
     pub webhooks: DeliverConfig,
     /// Targets.
@@ -103,6 +106,7 @@ impl Settings {
             brokers: None,
             objects: ObjectsConfig::default(),
             gateway: GatewayConfig::default(),
+            retrain: RetrainConfig { every: Every::Never, ..RetrainConfig::default() },
             webhooks: DeliverConfig::default(),
             kpi: KpiTargets::default(),
         }
@@ -238,6 +242,7 @@ impl App {
             store_ms: i64::from(settings.store_days) * DAY_MS,
         };
         self.tasks.spawn(forget(forgetter, self.shutdown.clone()));
+        self.tasks.spawn(parts::retrain(settings, common, self.registry.clone())?.run(self.shutdown.clone()));
         Ok(())
     }
 

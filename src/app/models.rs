@@ -40,6 +40,16 @@ impl Models {
         let card = card.and_then(|card| serde_json::to_value(card).map_err(|e| e.to_string()));
         let mut item = card.unwrap_or_else(|error| json!({"version": version, "error": error}));
         item["in_force"] = json!(version == in_force);
+        // the words of model registries: the champion is in force, the challenger is the newest that is not
+        let newest = self.registry.versions().ok().and_then(|all| all.last().cloned());
+        item["aliases"] = match (version == in_force, newest.as_deref() == Some(version)) {
+            (true, _) => json!(["champion"]),
+            (false, true) => json!(["challenger"]),
+            (false, false) => json!([]),
+        };
+        if let Ok(Some(training)) = self.registry.training(version) {
+            item["training"] = json!(training);
+        }
         item
     }
 

@@ -9,6 +9,7 @@ use crate::engine::registry::Registry;
 use crate::gateway::Gateway;
 use crate::http::health;
 use crate::persist::{self, Persist};
+use crate::retrain::live::Live;
 use crate::sidecar;
 use crate::store::Store;
 use crate::telemetry::Metrics;
@@ -18,6 +19,7 @@ use crate::telemetry::shared::{Shared, Stage};
 use axum::Router;
 use axum::http::{HeaderMap, header};
 use axum::routing::get;
+use jiff::tz::TimeZone;
 use pulse_dataflows::ports::EventLog;
 use std::net::SocketAddr;
 use std::sync::{Arc, Mutex};
@@ -101,6 +103,13 @@ pub(super) fn sidecar(
         targets: settings.kpi.clone(),
         checks: Vec::new(),
     })
+}
+
+/// Learns models anew.
+pub(super) fn retrain(settings: &Settings, of: &Common, registry: Arc<Registry>) -> Result<Live, AppError> {
+    let zone = TimeZone::get(&settings.detect.decode.time_zone)
+        .map_err(|e| AppError::Config(format!("shop.timezone: {e}")))?;
+    Ok(Live { log: of.log.clone(), registry, config: settings.retrain, zone })
 }
 
 /// Metrics and health of a part that answers nothing else.

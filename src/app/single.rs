@@ -29,6 +29,8 @@ pub enum Single {
     Deliver,
     /// Query API, dashboard and metrics.
     Serve,
+    /// New models from the shop's own history.
+    Retrain,
 }
 
 /// A part at work.
@@ -79,6 +81,12 @@ impl Running {
             }
             Single::Deliver => {
                 running.deliver = Some(parts::deliver(settings, of)?);
+                parts::health_only(&of.metrics)
+            }
+            Single::Retrain => {
+                of.log.subscribe(&[Topic::Control], Box::new(|| {})); // which model is in force is read from its end
+                let live = parts::retrain(settings, of, Registry::new(objects()?))?;
+                running.tasks.spawn(live.run(stop.clone()));
                 parts::health_only(&of.metrics)
             }
             Single::Serve => {

@@ -2,7 +2,7 @@
 //!
 //! [`input`] reads and merges the files; [`crate::engine::replay`] runs the dataflow. [`judge`] watches where labels or a
 //! report are asked for: [`labels`] are the truth, [`reviews`] what people find out of it, [`report`] the figures.
-//! Deliberately absent: refitting models on the way.
+//! Models are learnt anew at the ends of weeks ([`crate::retrain`]). Deliberately absent: what makes them better.
 
 pub mod input;
 pub mod judge;
@@ -12,10 +12,14 @@ pub mod reviews;
 
 use crate::engine::now_ms;
 use crate::engine::objects::Objects;
-use crate::engine::registry::Registry;
+use crate::engine::registry::{Registry, SHIPPED_VERSION};
 use crate::engine::replay::{Cutter, Replay, Sink};
 use crate::log::which;
+use crate::retrain::beside::Beside;
+use crate::retrain::learn::Learnt;
+use crate::retrain::{Every, RetrainConfig, schedule};
 use input::Merged;
+use jiff::tz::TimeZone;
 use judge::{Evaluation, Judge};
 use pulse_dataflows::checkpoint::Position;
 use pulse_dataflows::control::{Active, Control};
@@ -56,6 +60,8 @@ pub struct Backtest {
     pub config: DetectConfig,
     /// The model to begin with; the shipped one by default.
     pub model: Option<String>,
+    /// When models are learnt anew, and in whose time zone; `None`: never.
+    pub retrain: Option<(RetrainConfig, TimeZone)>,
     /// Worker threads.
     pub workers: usize,
     /// Scored events.
@@ -96,13 +102,14 @@ struct Files {
     summary: Summary,
     failed: Option<BacktestError>,
     judge: Option<Judge>,
+    beside: Option<Beside>,
 }
 
 impl Files {
     fn new(b: &Backtest) -> Files {
         let named = [(Topic::Scored, &b.output), (Topic::Alerts, &b.alerts), (Topic::Rejected, &b.rejected)];
         let paths = named.into_iter().filter_map(|(topic, path)| Some((topic, path.clone()?))).collect();
-        Files { open: BTreeMap::new(), paths, summary: Summary::default(), failed: None, judge: None }
+        Files { open: BTreeMap::new(), paths, summary: Summary::default(), failed: None, judge: None, beside: None }
     }
     /// One file a topic; those of further partitions have their number behind the name.
     fn path(&self, p: Partition) -> Option<PathBuf> {
@@ -130,6 +137,9 @@ impl Files {
     fn take(&mut self, p: Partition, records: &Records) {
         if let Some(judge) = &mut self.judge {
             judge.take(p, records);
+        }
+        if let Some(beside) = &self.beside {
+            beside.tell(p.topic, records);
         }
         if let Err(e) = self.write(p, records) {
             let path = self.path(p).unwrap_or_default();
@@ -234,8 +244,10 @@ impl Backtest {
                 lock(&files).create(1)?;
                 lock(&files).judge = evaluation.map(|e| Judge::new(e, None)).transpose()?;
                 let position = begin(&registry, &self.config, self.model.as_deref())?;
+                let mut weeks = self.weeks(&registry)?;
+                lock(&files).beside = weeks.as_ref().map(|weeks| weeks.beside.clone());
                 let replay = Replay::feed(registry, position, self.workers, sink).map_err(engine)?;
-                self.feed(replay, &files, progress)?
+                self.feed(replay, &files, weeks.as_mut(), progress)?
             }
         };
         let mut files = lock(&files);
@@ -249,20 +261,34 @@ impl Backtest {
         Ok(summary)
     }
 
+    fn weeks(&self, registry: &Arc<Registry>) -> Result<Option<Weeks>, BacktestError> {
+        let Some((config, zone)) = self.retrain.clone().filter(|(config, _)| config.every == Every::Weekly) else {
+            return Ok(None);
+        };
+        let budget = f64::from(self.config.budget.alerts_per_day);
+        let beside =
+            Beside::start(config, registry.clone(), budget).map_err(|e| BacktestError::Engine(e.to_string()))?;
+        let champion = self.model.clone().unwrap_or_else(|| SHIPPED_VERSION.into());
+        Ok(Some(Weeks { beside, config, zone, champion, due_ms: None }))
+    }
+
     fn feed(
         &self,
         mut replay: Replay,
         files: &Mutex<Files>,
+        mut weeks: Option<&mut Weeks>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(u64, Arc<Tally>), BacktestError> {
         let engine = |e: pulse_dataflows::ports::LogError| BacktestError::Engine(e.to_string());
         let (mut merged, mut cutter) = (Merged::open(&self.inputs)?, Cutter::default());
-        let (mut records, mut clock_ms, mut events) = (Records::default(), i64::MIN, 0u64);
+        let (mut records, mut control, mut clock_ms, mut events) =
+            (Records::default(), Records::default(), i64::MIN, 0u64);
         let judged = lock(files).judge.is_some();
         while let Some(line) = merged.next_line()? {
             if cutter.before(line.time_ms) {
                 let next = Records::with_room(records.len(), records.bytes());
-                replay.epoch(std::mem::replace(&mut records, next), Records::default(), clock_ms, 0).map_err(engine)?;
+                let (records, control_now) = (std::mem::replace(&mut records, next), std::mem::take(&mut control));
+                replay.epoch(records, control_now, clock_ms, 0).map_err(engine)?;
                 progress(events);
                 // an epoch ends with its hour, and so with its day
                 let day_over = line.time_ms.div_euclid(DAY_MS) > clock_ms.div_euclid(DAY_MS);
@@ -271,10 +297,21 @@ impl Backtest {
                     lock(files).judge.as_mut().into_iter().for_each(|judge| judge.close_day(line.time_ms));
                 }
             }
+            if records.is_empty()
+                && let Some(weeks) = weeks.as_deref_mut()
+                && weeks.over(line.time_ms)
+            {
+                replay.drain();
+                control = weeks.learn(line.time_ms)?;
+            }
             clock_ms = clock_ms.max(line.time_ms);
             if let (true, Some(judge)) = (judged, &mut lock(files).judge) {
                 if records.is_empty() {
-                    replay.label(judge.due(clock_ms));
+                    let due = judge.due(clock_ms);
+                    if let Some(weeks) = weeks.as_deref() {
+                        weeks.beside.tell(Topic::Labels, &due);
+                    }
+                    replay.label(due);
                 }
                 judge.feed(&line.json);
             }
@@ -282,11 +319,43 @@ impl Backtest {
             events += 1;
         }
         if !records.is_empty() {
-            replay.epoch(records, Records::default(), clock_ms, 0).map_err(engine)?;
+            replay.epoch(records, control, clock_ms, 0).map_err(engine)?;
         }
         progress(events);
         let tally = replay.end().map_err(BacktestError::Engine)?;
         Ok((events, tally))
+    }
+}
+
+/// Ends of weeks, and what is in force.
+struct Weeks {
+    beside: Beside,
+    config: RetrainConfig,
+    zone: TimeZone,
+    champion: String,
+    due_ms: Option<i64>,
+}
+
+impl Weeks {
+    /// Is a week over at this time of the data? The first one begins with the first event.
+    fn over(&mut self, time_ms: i64) -> bool {
+        let due = self.due_ms.unwrap_or_else(|| self.next(time_ms));
+        self.due_ms = Some(due);
+        due <= time_ms
+    }
+    fn next(&self, after_ms: i64) -> i64 {
+        schedule::next(&self.config, &self.zone, after_ms).unwrap_or(i64::MAX)
+    }
+    /// Learns; the control record that switches to what was learnt.
+    fn learn(&mut self, time_ms: i64) -> Result<Records, BacktestError> {
+        self.due_ms = Some(self.next(time_ms));
+        let learnt = self.beside.close(time_ms, &self.champion).map_err(BacktestError::Engine)?;
+        let Some(learnt) = learnt.filter(|_| self.config.promote) else { return Ok(Records::default()) };
+        tracing::info!(version = learnt.version, outcome = ?learnt.training.outcome, rows = learnt.training.rows, "a week is over");
+        let Learnt { version, checksum, .. } = learnt;
+        self.champion.clone_from(&version);
+        let meta = Meta { time_ms, ..Meta::default() };
+        Ok(Records::of(meta, &Control::Model { version, checksum }.to_bytes()))
     }
 }
 

@@ -6,18 +6,9 @@ use crate::backtest::reviews::Reviews;
 use crate::backtest::{Backtest, BacktestError, Scratch};
 use crate::config::Config;
 use crate::log::which;
+use crate::retrain::{Every, RetrainConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
-
-/// When models are refitted in a backtest.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Retrain {
-    /// When a week is over: not there yet, and refused
-    Weekly,
-    /// Never: the first model scores everything
-    #[default]
-    Never,
-}
 
 /// `7d`, `12h` or days, in milliseconds.
 fn delay(text: &str) -> Result<i64, String> {
@@ -52,9 +43,9 @@ pub struct BacktestArgs {
     /// Model to begin with [default: the one that comes with the program]
     #[arg(long, value_name = "VERSION")]
     pub from_model: Option<String>,
-    /// When models are refitted
+    /// When models are learnt anew; a recorded log repeats what happened
     #[arg(long, value_enum, default_value_t)]
-    pub retrain: Retrain,
+    pub retrain: Every,
     /// Write scored events, NDJSON
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
@@ -120,9 +111,6 @@ impl BacktestArgs {
     }
     /// Runs it.
     pub fn run(&self, json: bool) -> Result<(), Failure> {
-        if self.retrain == Retrain::Weekly {
-            return Err(Failure::usage("--retrain weekly: models are not refitted within a backtest yet; use never"));
-        }
         let config = Config::load(self.config.as_deref())?;
         let scratch = Scratch::new();
         let data = self.log.as_ref().or(self.data.as_ref());
@@ -132,6 +120,7 @@ impl BacktestArgs {
             log: self.log.clone(),
             config: config.detect(),
             model: self.from_model.clone(),
+            retrain: Some((RetrainConfig { every: self.retrain, promote: true, ..config.retrain }, config.zone()?)),
             workers: self.workers.max(1),
             output: self.output.clone(),
             alerts: self.alerts.clone(),

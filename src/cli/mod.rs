@@ -72,6 +72,9 @@ pub enum Command {
     /// Delivery alone: alerts from Kafka to their destinations
     #[command(after_help = "Example:\n  pulse deliver --config pulse.toml --listen 127.0.0.1:9002")]
     Deliver(single::SingleArgs),
+    /// Retraining alone: new models from the shop's own history, when a week is over
+    #[command(after_help = "Example:\n  pulse retrain --config pulse.toml --listen 127.0.0.1:9003")]
+    Retrain(single::SingleArgs),
     /// Query API, dashboard and metrics alone
     #[command(after_help = "Example:\n  pulse serve --config pulse.toml --listen 127.0.0.1:8081")]
     Serve(single::SingleArgs),
@@ -134,6 +137,7 @@ impl Cli {
             Command::Gateway(args) => args.run(Single::Gateway),
             Command::Persist(args) => args.run(Single::Persist),
             Command::Deliver(args) => args.run(Single::Deliver),
+            Command::Retrain(args) => args.run(Single::Retrain),
             Command::Serve(args) => args.run(Single::Serve),
             Command::Backtest(args) => args.run(json),
             Command::Model(args) => args.run(json),

@@ -6,6 +6,10 @@ use super::{Failure, Folder, output, process};
 use crate::app::bootstrap::bootstrap;
 use crate::app::{active, learn};
 use crate::engine::registry::{Registry, SHIPPED_VERSION};
+use crate::retrain::RetrainConfig;
+use crate::retrain::learn::{Learnt, Outcome, Training};
+use crate::retrain::live::Live;
+use pulse_models::gate::Figures;
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -54,17 +58,39 @@ pub enum ModelCommand {
         #[arg(long)]
         out: PathBuf,
     },
+    /// Learn from the data folder's history now and say how the result stands against the model in force; nothing is switched
+    Evaluate,
+    /// Write a version's bundle to a file
+    Export {
+        /// Such as global_model@v1
+        version: String,
+        /// The file
+        #[arg(long)]
+        out: PathBuf,
+    },
     /// Switch to a version, while events flow
     Promote {
         /// Such as global_model@v1
         version: String,
-        /// Address of the running sidecar
-        #[arg(long, default_value = "http://127.0.0.1:8081")]
-        sidecar: String,
-        /// Key with the scope admin
-        #[arg(long, env = "PULSE_KEY", hide_env_values = true)]
-        key: Option<String>,
+        #[command(flatten)]
+        admin: Admin,
     },
+    /// Switch back to the version that was in force before, while events flow
+    Rollback {
+        #[command(flatten)]
+        admin: Admin,
+    },
+}
+
+/// The process that is asked to switch.
+#[derive(clap::Args, Clone, Debug)]
+pub struct Admin {
+    /// Address of the running sidecar
+    #[arg(long, default_value = "http://127.0.0.1:8081")]
+    sidecar: String,
+    /// Key with the scope admin
+    #[arg(long, env = "PULSE_KEY", hide_env_values = true)]
+    key: Option<String>,
 }
 
 fn registry(folder: &Folder) -> Result<Arc<Registry>, Failure> {
@@ -77,7 +103,12 @@ impl ModelArgs {
         match &self.command {
             ModelCommand::List => list(&self.folder, json),
             ModelCommand::Show { version } => {
-                let card = registry(&self.folder)?.card(version).map_err(Failure::data)?;
+                let registry = registry(&self.folder)?;
+                let card = registry.card(version).map_err(Failure::data)?;
+                let mut card = serde_json::to_value(card).map_err(Failure::internal)?;
+                if let Some(training) = registry.training(version).map_err(Failure::unavailable)? {
+                    card["training"] = serde_json::json!(training);
+                }
                 output::print(json, &card, || serde_json::to_string_pretty(&card).unwrap_or_default())
             }
             ModelCommand::Train { seed } => train(&self.folder, *seed, json),
@@ -87,7 +118,13 @@ impl ModelArgs {
                 bar.finish_and_clear();
                 std::fs::write(out, bytes).map_err(Failure::internal)
             }
-            ModelCommand::Promote { version, sidecar, key } => promote(version, sidecar, key.as_deref()),
+            ModelCommand::Evaluate => evaluate(&self.folder, json),
+            ModelCommand::Export { version, out } => {
+                let (_, bundle) = registry(&self.folder)?.get(version).map_err(Failure::data)?;
+                std::fs::write(out, bundle.to_bytes()).map_err(|e| Failure::data(format!("{}: {e}", out.display())))
+            }
+            ModelCommand::Promote { version, admin } => admin.ask(&format!("{version}/promote")),
+            ModelCommand::Rollback { admin } => admin.ask("rollback"),
         }
     }
 }
@@ -117,21 +154,62 @@ fn train(folder: &Folder, seed: u64, json: bool) -> Result<(), Failure> {
     output::print(json, &bundle.card(), || version)
 }
 
-/// Asks the running process: only it writes control records.
-fn promote(version: &str, sidecar: &str, key: Option<&str>) -> Result<(), Failure> {
-    let url = format!("{sidecar}/api/v1/models/{version}/promote");
-    process::runtime()?.block_on(async {
-        let mut request = reqwest::Client::new().post(&url);
-        if let Some(key) = key {
-            request = request.bearer_auth(key);
-        }
-        let answer = request.send().await.map_err(Failure::unavailable)?;
-        let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
-        if status.is_success() {
-            println!("{body}");
-            return Ok(());
-        }
-        let message = format!("{status}: {body}");
-        Err(if status.is_server_error() { Failure::unavailable(message) } else { Failure::usage(message) })
-    })
+/// Learns as at the end of a week, and keeps what it learnt as the next version.
+fn evaluate(folder: &Folder, json: bool) -> Result<(), Failure> {
+    let (config, log) = (folder.load()?, folder.log()?);
+    let settings = RetrainConfig { promote: false, ..config.retrain };
+    let live = Live { log, registry: registry(folder)?, config: settings, zone: config.zone()? };
+    let Some((_, now_ms)) = live.times().map_err(Failure::unavailable)? else {
+        return Err(Failure::data("nothing is scored yet: there is nothing to learn from"));
+    };
+    let Some(learnt) = live.learn(now_ms).map_err(Failure::internal)? else {
+        return Err(Failure::data(format!("fewer than retrain.min_events = {} scored events", settings.min_events)));
+    };
+    output::print(json, &learnt.training, || describe(&learnt))
+}
+
+/// A comparison in words.
+fn describe(learnt: &Learnt) -> String {
+    let Training { champion, outcome, rows, confirmed_left_out, others_left_out, comparison, .. } = &learnt.training;
+    let line = |name: &str, of: &Figures| {
+        let precision =
+            of.precision.map_or(String::new(), |p| format!(", average precision on confirmed trouble {p:.3}"));
+        format!(
+            "  {name:<20} finds {:.0} % of planted trouble at 1 % false alarms, p-values off by {:.2} decades{precision}",
+            of.found * 100.0,
+            of.promise
+        )
+    };
+    let outcome = match outcome {
+        Outcome::Retrained => "learnt anew, and better",
+        Outcome::Recalibrated => "the new one is not better: the one in force, calibrated again",
+    };
+    [
+        format!("{}: {outcome}", learnt.version),
+        format!("  {rows} rows; left out: {confirmed_left_out} confirmed, {others_left_out} others"),
+        line(champion, &comparison.champion),
+        line("challenger", &comparison.challenger),
+    ]
+    .join("\n")
+}
+
+impl Admin {
+    /// Asks the running process: only it writes control records.
+    fn ask(&self, what: &str) -> Result<(), Failure> {
+        let url = format!("{}/api/v1/models/{what}", self.sidecar);
+        process::runtime()?.block_on(async {
+            let mut request = reqwest::Client::new().post(&url);
+            if let Some(key) = &self.key {
+                request = request.bearer_auth(key);
+            }
+            let answer = request.send().await.map_err(Failure::unavailable)?;
+            let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
+            if status.is_success() {
+                println!("{body}");
+                return Ok(());
+            }
+            let message = format!("{status}: {body}");
+            Err(if status.is_server_error() { Failure::unavailable(message) } else { Failure::usage(message) })
+        })
+    }
 }

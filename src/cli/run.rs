@@ -102,6 +102,7 @@ impl RunArgs {
             brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),
             objects: config.objects.clone(),
             gateway: config.gateway.limits.clone(),
+            retrain: config.retrain,
             webhooks: config.webhooks.clone(),
             kpi: config.kpi.clone(),
             ..Settings::new(config.data.dir.clone())

@@ -1,4 +1,4 @@
-//! `pulse gateway`, `persist`, `deliver`, `serve`: one part as a process of its own, on Kafka and a store that all share.
+//! `pulse gateway`, `persist`, `deliver`, `retrain`, `serve`: one part as a process of its own, on Kafka and a store that all share.
 
 use super::run::{RunArgs, signal};
 use super::{Failure, Folder, process};
@@ -14,7 +14,7 @@ pub struct SingleArgs {
     /// Data folder and configuration
     #[command(flatten)]
     pub folder: Folder,
-    /// Where to listen [default: `gateway.addr` or `sidecar.addr`; persist and deliver: 127.0.0.1 and any port, for metrics and health]
+    /// Where to listen [default: `gateway.addr` or `sidecar.addr`; the others: 127.0.0.1 and any port, for metrics and health]
     #[arg(long, value_name = "ADDR")]
     pub listen: Option<SocketAddr>,
     /// Let everybody in without a key; only while the address is a loopback address
@@ -30,7 +30,7 @@ impl SingleArgs {
         let address = self.listen.unwrap_or(match which {
             Single::Gateway => config.gateway.addr,
             Single::Serve => config.sidecar.addr,
-            Single::Persist | Single::Deliver => ANYWHERE,
+            Single::Persist | Single::Deliver | Single::Retrain => ANYWHERE,
         });
         let settings = crate::app::Settings { no_auth: self.no_auth, ..args.settings(&config) };
         process::start_logging(&config.telemetry)?;

@@ -18,10 +18,12 @@ pub use sections::{
 use crate::deliver::config::DeliverConfig;
 use crate::engine::objects::ObjectsConfig;
 use crate::log::which::Brokers;
+use crate::retrain::RetrainConfig;
 use crate::sidecar::KpiTargets;
 use figment::Figment;
 use figment::providers::{Format, Serialized, Toml};
 use figment::value::Value;
+use jiff::tz::TimeZone;
 use pulse_operators::context::{BudgetConfig, DetectConfig, SeriesLimits, TimeConfig};
 use pulse_operators::record::{DecodeConfig, Settings};
 use pulse_operators::rules::{Rules, RulesConfig};
@@ -73,6 +75,8 @@ pub struct Config {
     pub series: SeriesLimits,
     /// `[budget]`
     pub budget: BudgetConfig,
+    /// `[retrain]`
+    pub retrain: RetrainConfig,
     /// `[webhooks]`
     pub webhooks: DeliverConfig,
     /// `[retention]`
@@ -166,6 +170,11 @@ impl Config {
         }
     }
 
+    /// The shop's time zone.
+    pub fn zone(&self) -> Result<TimeZone, ConfigError> {
+        TimeZone::get(&self.shop.timezone).map_err(|e| ConfigError::Invalid(format!("shop.timezone: {e}")))
+    }
+
     /// The brokers that keep the log, if it is not a file.
     pub fn brokers(&self) -> Option<Brokers> {
         (self.log.kind == LogKind::Kafka).then(|| Brokers {
@@ -188,6 +197,7 @@ impl Config {
             ..SeriesConfig::default()
         };
         SeriesBook::new(series).map_err(|e| invalid(format!("series: {e}")))?;
+        self.retrain.check().map_err(invalid)?;
         self.webhooks.check().map_err(|e| invalid(e.to_string()))?;
         sections::check(self).map_err(invalid)
     }

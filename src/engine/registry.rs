@@ -4,6 +4,7 @@
 //! Deliberately absent: training, and switching (a control record in the log does that).
 
 use crate::engine::objects::{ObjectError, Objects};
+use crate::retrain::learn::Training;
 use pulse_dataflows::control::Artifacts;
 use pulse_models::bundle::{Bundle, BundleError, ModelCard};
 use pulse_operators::enrich::catalogue::Catalogue;
@@ -60,6 +61,10 @@ fn object(version: &str) -> String {
     format!("{MODELS}/{}.bundle", version.replace('@', "-"))
 }
 
+fn notes(version: &str) -> String {
+    format!("{MODELS}/{}.training.json", version.replace('@', "-"))
+}
+
 impl Registry {
     /// Bundles and tables among these objects.
     pub fn new(objects: Objects) -> Arc<Registry> {
@@ -97,6 +102,27 @@ impl Registry {
         let sum = checksum(&bytes);
         self.objects.put(&name, bytes)?;
         Ok(sum)
+    }
+
+    /// Keeps a new version with how it came to be.
+    pub fn add_learnt(&self, bundle: &Bundle, training: &Training) -> Result<String, RegistryError> {
+        let json = serde_json::to_vec_pretty(training).unwrap_or_default(); // plain data: cannot fail
+        if self.objects.get(&object(&bundle.version))?.is_none() {
+            self.objects.put(&notes(&bundle.version), json)?;
+        }
+        self.add(bundle)
+    }
+
+    /// How a version came to be, where that is known.
+    pub fn training(&self, version: &str) -> Result<Option<Training>, RegistryError> {
+        let json = self.objects.get(&notes(version))?;
+        Ok(json.and_then(|json| serde_json::from_slice(&json).ok()))
+    }
+
+    /// Event time up to which the newest learnt version knows the shop, ms since the epoch.
+    pub fn last_training(&self) -> Result<Option<i64>, RegistryError> {
+        let newest = self.versions()?.into_iter().rfind(|version| version != SHIPPED_VERSION);
+        newest.map(|version| Ok(self.get(&version)?.1.window_ms.1)).transpose()
     }
 
     /// All versions, oldest first.

@@ -53,7 +53,7 @@ fn the_compose_file_of_one_box_works() {
 #[test]
 fn the_compose_file_of_a_cluster_works() {
     let parts = compose("cluster.yaml");
-    assert_eq!(parts.len(), 5);
+    assert_eq!(parts.len(), 6);
     works(parts);
 }
 
@@ -66,7 +66,7 @@ fn the_chart_of_one_box_works() {
 fn the_chart_of_a_cluster_works() {
     let values = values();
     let parts = chart(&rendered(&[&["-f", &values], &SHARED[..]].concat()).unwrap());
-    assert_eq!(parts.len(), 6, "two workers and four other parts");
+    assert_eq!(parts.len(), 7, "two workers and five other parts");
     works(parts);
 }
 
@@ -74,7 +74,8 @@ fn the_chart_of_a_cluster_works() {
 fn the_units_of_one_box_and_of_several_hosts_work() {
     works(vec![unit("pulse.service", "", "config/box.toml")]);
     let part = |file: &str, instance: &str| unit(file, instance, "config/cluster.toml");
-    let rest = ["gateway", "persist", "deliver", "serve"].map(|name| part(&format!("pulse-{name}.service"), ""));
+    let rest =
+        ["gateway", "persist", "deliver", "retrain", "serve"].map(|name| part(&format!("pulse-{name}.service"), ""));
     works([["0", "1"].map(|i| part("pulse-worker@.service", i)).to_vec(), rest.to_vec()].concat());
 }
 
@@ -82,7 +83,7 @@ fn the_units_of_one_box_and_of_several_hosts_work() {
 fn the_unit_of_one_host_s_workers_works() {
     let part = |file: &str| unit(file, "", "config/cluster.toml");
     works(
-        ["cluster", "gateway", "persist", "deliver", "serve"]
+        ["cluster", "gateway", "persist", "deliver", "retrain", "serve"]
             .map(|name| part(&format!("pulse-{name}.service")))
             .to_vec(),
     );
@@ -143,7 +144,7 @@ fn systemd_takes_the_units_and_finds_them_closed() {
         analyze(&["security", "--offline=true", "--threshold=20"]).unwrap();
         seen += 1;
     }
-    assert!(seen >= 7, "{seen} units");
+    assert!(seen >= 8, "{seen} units");
 }
 
 #[test]

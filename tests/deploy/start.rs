@@ -12,7 +12,7 @@ use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
 /// Ports that the files name.
-const PORTS: [u16; 6] = [8080, 8081, 9000, 9001, 9002, 9100];
+const PORTS: [u16; 7] = [8080, 8081, 9000, 9001, 9002, 9003, 9100];
 
 /// The parts, started.
 pub struct Deployment {
