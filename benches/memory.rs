@@ -41,6 +41,7 @@ fn main() {
         log: None,
         config: Default::default(),
         model: None,
+        catalogue: None,
         retrain: None,
         workers: 1,
         output: None,

@@ -96,6 +96,7 @@ fn detect(dir: &Path, events: &[String]) {
             log: None,
             config: Default::default(),
             model: None,
+            catalogue: None,
             retrain: None,
             workers: 1,
             output: out("scored"),

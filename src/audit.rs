@@ -60,6 +60,8 @@ pub struct AuditReport {
     pub persist_lag: u64,
     /// Alerts in the log, as far as persist has read.
     pub alerts: u64,
+    /// Records of `alerts` that persist has not read yet.
+    pub alerts_lag: u64,
     /// Of them not in the store.
     pub alerts_missing_in_store: u64,
     /// Deliveries, over (message, destination).
@@ -198,6 +200,8 @@ pub fn audit(log: &dyn EventLog, store: &Store) -> Result<AuditReport, AuditErro
         events(&Pass { view: &view, store, read: &read, mine: &mine }, &mut report)?;
     }
     alerts(&view, store, &read, &mut report)?;
+    let behind = view.ends.iter().filter(|(p, _)| p.topic == Topic::Alerts);
+    report.alerts_lag = behind.map(|(p, end)| end.saturating_sub(read.get(p).copied().unwrap_or(0))).sum();
     deliveries(log, store, &mut report)?;
     let events = report.missing + report.invented + report.missing_in_store + report.alerts_missing_in_store;
     let sent = report.deliveries_missing + report.deliveries_invented;

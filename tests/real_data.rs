@@ -56,6 +56,7 @@ fn backtest(dir: &Path) -> (Summary, Vec<String>) {
         log: None,
         config: Default::default(),
         model: None,
+        catalogue: None,
         retrain: None,
         workers: 2,
         output: Some(output.clone()),

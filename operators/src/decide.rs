@@ -70,6 +70,12 @@ pub fn kind_name(kind: EntityKind) -> &'static str {
     }
 }
 
+/// Name of the series of a `metric.sample`: `metric`, or `metric{a=b,c=d}`.
+pub fn series_name(batch: &Batch, event: &Event) -> String {
+    let (metric, dimensions) = (batch.arena.get(event.metric), batch.arena.get(event.dimensions));
+    if dimensions.is_empty() { metric.to_owned() } else { format!("{metric}{{{dimensions}}}") }
+}
+
 /// Whom an anomaly is about: the entity of the strongest rule, else the one its first reason names, else the customer.
 pub fn subject(batch: &Batch, event: &Event, score: &Score) -> (String, String) {
     let single = [
@@ -89,7 +95,7 @@ pub fn subject(batch: &Batch, event: &Event, score: &Score) -> (String, String) 
             let id = event.extra_texts.iter().map(|t| batch.arena.get(*t)).find(|t| !t.is_empty());
             id.and_then(|t| t.split_once(':')).map(|(name, id)| (name.to_owned(), id.to_owned()))
         }
-        EntityKind::Series => Some(("series".to_owned(), batch.arena.get(event.metric).to_owned())),
+        EntityKind::Series => Some(("series".to_owned(), series_name(batch, event))),
         kind => {
             let span = event.key_texts.get(kind as usize).copied().unwrap_or_default();
             (span.len > 0).then(|| (kind_name(kind).to_owned(), batch.arena.get(span).to_owned()))

@@ -5,6 +5,7 @@
 
 use crate::batch::{Batch, Channel, Score};
 use crate::cause::working;
+use crate::decide::series_name;
 use crate::entity::answers_of;
 use crate::features::assemble;
 use crate::record::{Answers, Direction, Event, EventType, Reason, RuleHit};
@@ -218,7 +219,7 @@ fn sample(batch: &Batch, event: &Event, past: Compared) -> Score {
     let reasons = if surprise < EXPLAINED {
         Vec::new()
     } else {
-        let name = batch.arena.get(event.metric);
+        let name = series_name(batch, event);
         vec![Reason {
             code: "metric_vs_past".into(),
             text: format!("{name} is {}, {} deviations from its past", short(event.value), short(z)),

@@ -118,7 +118,14 @@ pub fn reason(found: &Finding, share: f64) -> Option<Reason> {
         _ => format!("{text}: {}, {}", told(unit, value), usual(unit, expected)),
     };
     let contribution = share * found.contribution;
+    let (value, expected) = (shortest(value), expected.map(shortest));
     Some(Reason { code: code.to_owned(), text, direction, value, expected, contribution })
+}
+
+/// The decimal number that a person would write for a value that was kept in 32 bits: 49.9, not 49.900001525878906.
+fn shortest(value: f64) -> f64 {
+    let narrow = value as f32;
+    if f64::from(narrow) == value { narrow.to_string().parse().unwrap_or(value) } else { value }
 }
 
 /// The reason of an event whose values are ordinary one by one; `surprise`: -log10 p.

@@ -99,6 +99,7 @@ fn learn(
         log: None,
         config,
         model: Some(NOTHING.into()),
+        catalogue: None,
         retrain: None,
         workers: 1,
         output: Some(output.into()),

@@ -48,7 +48,7 @@ impl Core {
         poison::watch(&settings.data);
         poison::judge(&*log, &objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(objects.clone());
-        configure(&*log, &registry, &settings.detect)?;
+        configure(&*log, &registry, &settings.detect, settings.catalogue.as_deref())?;
         let options =
             Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
         let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;

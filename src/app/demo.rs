@@ -62,7 +62,9 @@ impl Demo {
         let behind = Instant::now();
         let alerts = partition(Topic::Alerts, 0);
         while behind.elapsed() < LEARN_PATIENCE {
-            if app.deliver.position().map_err(|e| part("deliver")(&e))? >= app.log.end(alerts) {
+            // and the page shows what comes now, not last month's
+            if app.deliver.position().map_err(|e| part("deliver")(&e))? >= app.log.end(alerts) && app.persist_lag() == 0
+            {
                 break;
             }
             tokio::time::sleep(LOOK).await;

@@ -33,8 +33,9 @@ use pulse_dataflows::control::{Active, Artifacts, Control};
 use pulse_dataflows::detect::Fatal;
 use pulse_dataflows::ports::{EventLog, Meta, Partition, Records, Request, Topic, partition};
 use pulse_operators::context::DetectConfig;
+use pulse_operators::record::Settings as RecordSettings;
 use std::net::SocketAddr;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 use tokio_util::sync::CancellationToken;
@@ -42,6 +43,8 @@ use tokio_util::task::TaskTracker;
 
 /// How long a stop waits for the dataflow to give out what it has taken up, and for a checkpoint of it.
 const DRAIN: Duration = Duration::from_secs(8);
+/// How long the store's reader gets at least: what it leaves, the next start reads.
+const READERS: Duration = Duration::from_secs(2);
 /// How often old records are forgotten.
 const RETENTION_EVERY: Duration = Duration::from_secs(600);
 const DAY_MS: i64 = 24 * 3_600_000;
@@ -69,6 +72,8 @@ pub struct Settings {
     pub store_days: u32,
     /// What scores.
     pub detect: DetectConfig,
+    /// File with the shop's products.
+    pub catalogue: Option<PathBuf>,
     /// Bounds of the log.
     pub log: crate::log::Options,
     /// Brokers that keep the log, in place of a file.
@@ -102,6 +107,7 @@ impl Settings {
             log_days: 14,
             store_days: 400,
             detect: DetectConfig::default(),
+            catalogue: None,
             log: crate::log::Options::default(),
             brokers: None,
             objects: ObjectsConfig::default(),
@@ -267,9 +273,8 @@ impl App {
         self.shutdown.cancel();
         self.tasks.close();
         self.tasks.wait().await;
-        let (engine, log) = (self.engine, self.log.clone());
+        let (engine, log, until) = (self.engine, self.log.clone(), Instant::now() + DRAIN);
         let stopped = tokio::task::spawn_blocking(move || {
-            let until = Instant::now() + DRAIN;
             let left = || until.saturating_duration_since(Instant::now());
             if !engine.drain(left()) || !engine.checkpoint(left()) || !engine.halt(left()) {
                 tracing::warn!("stopped before everything was taken up: the next start replays it");
@@ -279,7 +284,9 @@ impl App {
         stopped.await.map_err(|e| part("engine")(&e))??;
         // the tasks that shared it have ended
         if let Some(persist) = Arc::into_inner(self.persist) {
-            let stopped = tokio::task::spawn_blocking(move || persist.stop());
+            let stopped = tokio::task::spawn_blocking(move || {
+                persist.stop_within(until.saturating_duration_since(Instant::now()).max(READERS))
+            });
             stopped.await.map_err(|e| part("persist")(&e))?.map_err(|e| part("persist")(&e))?;
         }
         self.deliver.stop().await;
@@ -328,8 +335,14 @@ pub fn retrain(log: &dyn EventLog, registry: &Registry, seed: u64) -> Result<Str
 }
 
 /// Puts the configuration into the log when it is another than the one in force; a wrong one never gets there.
-fn configure(log: &dyn EventLog, registry: &Registry, wanted: &DetectConfig) -> Result<(), AppError> {
-    let now = active(log)?;
+fn configure(
+    log: &dyn EventLog,
+    registry: &Registry,
+    wanted: &DetectConfig,
+    catalogue: Option<&Path>,
+) -> Result<(), AppError> {
+    let mut now = active(log)?;
+    let table = catalogue.map(|path| products(registry, wanted, path)).transpose().map_err(AppError::Config)?;
     let first = log.end(partition(Topic::Control, 0)) == 0;
     let wish = Active { config: wanted.clone(), ..now.clone() };
     let artifacts: &dyn Artifacts = registry;
@@ -337,7 +350,18 @@ fn configure(log: &dyn EventLog, registry: &Registry, wanted: &DetectConfig) -> 
     if first || now.config != *wanted {
         append_control(log, &Control::Config { config: Box::new(wanted.clone()) })?;
     }
+    if let Some(hash) = table.filter(|hash| now.catalogue.replace(hash.clone()).as_ref() != Some(hash)) {
+        append_control(log, &Control::Table { name: "catalogue".into(), hash })?;
+    }
     Ok(())
+}
+
+/// Keeps a file of products among the tables; its content hash.
+pub(crate) fn products(registry: &Registry, wanted: &DetectConfig, path: &Path) -> Result<String, String> {
+    let wrong = |e: &dyn std::fmt::Display| format!("enrich.catalogue: {}: {e}", path.display());
+    let text = std::fs::read_to_string(path).map_err(|e| wrong(&e))?;
+    let decimals = RecordSettings::new(&wanted.decode, None).map_err(|e| wrong(&e))?.exponent;
+    registry.add_catalogue(&text, decimals).map_err(|e| wrong(&e))
 }
 
 /// What may be forgotten, and who may still need it.

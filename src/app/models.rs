@@ -40,6 +40,9 @@ impl Models {
         let card = card.and_then(|card| serde_json::to_value(card).map_err(|e| e.to_string()));
         let mut item = card.unwrap_or_else(|error| json!({"version": version, "error": error}));
         item["in_force"] = json!(version == in_force);
+        if let Ok((checksum, _)) = self.registry.get(version) {
+            item["checksum"] = json!(checksum); // of the file, as control records name it
+        }
         // the words of model registries: the champion is in force, the challenger is the newest that is not
         let newest = self.registry.versions().ok().and_then(|all| all.last().cloned());
         item["aliases"] = match (version == in_force, newest.as_deref() == Some(version)) {

@@ -105,7 +105,7 @@ impl Running {
         self.tasks.close();
         self.tasks.wait().await;
         if let Some(persist) = self.persist.and_then(Arc::into_inner) {
-            let stopped = tokio::task::spawn_blocking(move || persist.stop());
+            let stopped = tokio::task::spawn_blocking(move || persist.stop_within(super::DRAIN));
             stopped.await.map_err(|e| part("persist")(&e))?.map_err(|e| part("persist")(&e))?;
         }
         if let Some(deliver) = self.deliver {

@@ -50,6 +50,8 @@ pub struct WorkerSettings {
     pub log: crate::log::Options,
     /// What scores.
     pub detect: DetectConfig,
+    /// File with the shop's products; the first process reads it.
+    pub catalogue: Option<PathBuf>,
     /// A checkpoint so often, ms.
     pub checkpoint_every_ms: i64,
 }
@@ -199,7 +201,7 @@ impl Start<'_> {
         let log = which::open_first(&settings.log, settings.brokers.as_ref())?;
         poison::judge(&*log, &self.objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(self.objects.clone());
-        configure(&*log, &registry, &settings.detect)?;
+        configure(&*log, &registry, &settings.detect, settings.catalogue.as_deref())?;
         let prepared = Prepared::choose(&*log, &self.objects)?;
         let mut streams = gather::gather(&self.door, &self.ours, &self.place)?;
         let generation = log.generation();

@@ -10,6 +10,7 @@ pub mod labels;
 pub mod report;
 pub mod reviews;
 
+use crate::app::products;
 use crate::engine::now_ms;
 use crate::engine::objects::Objects;
 use crate::engine::registry::{Registry, SHIPPED_VERSION};
@@ -58,6 +59,8 @@ pub struct Backtest {
     pub log: Option<PathBuf>,
     /// The configuration that scores.
     pub config: DetectConfig,
+    /// File with the shop's products.
+    pub catalogue: Option<PathBuf>,
     /// The model to begin with; the shipped one by default.
     pub model: Option<String>,
     /// When models are learnt anew, and in whose time zone; `None`: never.
@@ -174,11 +177,15 @@ impl Files {
 }
 
 /// Where a backtest of files begins: configuration and model in force before the first event.
-fn begin(registry: &Registry, config: &DetectConfig, model: Option<&str>) -> Result<Position, BacktestError> {
+fn begin(registry: &Registry, of: &Backtest) -> Result<Position, BacktestError> {
     let mut active = Active::default();
-    active.apply(Control::Config { config: Box::new(config.clone()) });
-    if let Some(version) = model {
-        let (checksum, _) = registry.get(version).map_err(|e| BacktestError::Engine(e.to_string()))?;
+    active.apply(Control::Config { config: Box::new(of.config.clone()) });
+    if let Some(path) = &of.catalogue {
+        let hash = products(registry, &of.config, path).map_err(BacktestError::Config)?;
+        active.apply(Control::Table { name: "catalogue".into(), hash });
+    }
+    if let Some(version) = &of.model {
+        let (checksum, _) = registry.get(version).map_err(|e| BacktestError::Config(e.to_string()))?;
         active.apply(Control::Model { version: version.into(), checksum });
     }
     active.context(registry).map_err(|e| BacktestError::Config(e.to_string()))?;
@@ -243,11 +250,12 @@ impl Backtest {
             None => {
                 lock(&files).create(1)?;
                 lock(&files).judge = evaluation.map(|e| Judge::new(e, None)).transpose()?;
-                let position = begin(&registry, &self.config, self.model.as_deref())?;
+                let position = begin(&registry, self)?;
+                let merged = Merged::open(&self.inputs)?;
                 let mut weeks = self.weeks(&registry)?;
                 lock(&files).beside = weeks.as_ref().map(|weeks| weeks.beside.clone());
                 let replay = Replay::feed(registry, position, self.workers, sink).map_err(engine)?;
-                self.feed(replay, &files, weeks.as_mut(), progress)?
+                self.feed((replay, merged), &files, weeks.as_mut(), progress)?
             }
         };
         let mut files = lock(&files);
@@ -274,13 +282,13 @@ impl Backtest {
 
     fn feed(
         &self,
-        mut replay: Replay,
+        (mut replay, mut merged): (Replay, Merged),
         files: &Mutex<Files>,
         mut weeks: Option<&mut Weeks>,
         progress: &mut dyn FnMut(u64),
     ) -> Result<(u64, Arc<Tally>), BacktestError> {
         let engine = |e: pulse_dataflows::ports::LogError| BacktestError::Engine(e.to_string());
-        let (mut merged, mut cutter) = (Merged::open(&self.inputs)?, Cutter::default());
+        let mut cutter = Cutter::default();
         let (mut records, mut control, mut clock_ms, mut events) =
             (Records::default(), Records::default(), i64::MIN, 0u64);
         let judged = lock(files).judge.is_some();

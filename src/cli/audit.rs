@@ -43,10 +43,17 @@ fn text(r: &AuditReport) -> String {
         format!("missing             {}", r.missing),
         format!("invented            {}", r.invented),
         format!("missing in store    {} (store is {} records behind)", r.missing_in_store, r.persist_lag),
-        format!("alerts              {}, {} missing in store", r.alerts, r.alerts_missing_in_store),
+        format!(
+            "alerts              {}, {} missing in store (store is {} records behind)",
+            r.alerts, r.alerts_missing_in_store, r.alerts_lag
+        ),
         deliveries(r),
     ];
     lines.extend(r.examples.iter().map(|example| format!("  {example}")));
-    lines.push(if r.agrees { "agrees".into() } else { "DOES NOT AGREE".into() });
+    lines.push(match (r.agrees, r.persist_lag + r.alerts_lag) {
+        (true, 0) => "agrees".into(),
+        (true, _) => "agrees as far as the store has come; it is still reading".into(),
+        (false, _) => "DOES NOT AGREE".into(),
+    });
     lines.join("\n")
 }

@@ -71,16 +71,16 @@ pub struct BacktestArgs {
     #[arg(long, value_name = "DIR")]
     pub data: Option<PathBuf>,
     /// Worker threads; the results do not depend on their number
-    #[arg(long, value_name = "N", default_value_t = 1)]
-    pub workers: usize,
+    #[arg(long, value_name = "N", default_value_t = 1, value_parser = clap::value_parser!(u16).range(1..=64))]
+    pub workers: u16,
 }
 
 impl From<BacktestError> for Failure {
     fn from(e: BacktestError) -> Failure {
         let code = match &e {
-            BacktestError::Input(..) => Code::Data,
+            BacktestError::Input(..) | BacktestError::Output(..) => Code::Data,
             BacktestError::Config(_) => Code::Config,
-            BacktestError::Output(..) | BacktestError::Engine(_) => Code::Internal,
+            BacktestError::Engine(_) => Code::Internal,
         };
         Failure::new(code, e)
     }
@@ -119,9 +119,10 @@ impl BacktestArgs {
             inputs: self.input.clone(),
             log: self.log.clone(),
             config: config.detect(),
+            catalogue: config.catalogue(),
             model: self.from_model.clone(),
             retrain: Some((RetrainConfig { every: self.retrain, promote: true, ..config.retrain }, config.zone()?)),
-            workers: self.workers.max(1),
+            workers: usize::from(self.workers),
             output: self.output.clone(),
             alerts: self.alerts.clone(),
             rejected: self.rejected.clone(),

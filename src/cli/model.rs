@@ -106,6 +106,7 @@ impl ModelArgs {
                 let registry = registry(&self.folder)?;
                 let card = registry.card(version).map_err(Failure::data)?;
                 let mut card = serde_json::to_value(card).map_err(Failure::internal)?;
+                card["checksum"] = serde_json::json!(registry.get(version).map_err(Failure::data)?.0);
                 if let Some(training) = registry.training(version).map_err(Failure::unavailable)? {
                     card["training"] = serde_json::json!(training);
                 }
@@ -149,6 +150,13 @@ fn train(folder: &Folder, seed: u64, json: bool) -> Result<(), Failure> {
     let version = registry.next_version().map_err(Failure::unavailable)?;
     let budget = f64::from(active(&*log)?.config.budget.alerts_per_day);
     let gathered = learn::gather(&*log).map_err(Failure::internal)?;
+    let least = folder.load()?.retrain.min_events;
+    if gathered.rows() < least {
+        return Err(Failure::data(format!(
+            "{} events are too few to learn from; retrain.min_events = {least}",
+            gathered.rows()
+        )));
+    }
     let bundle = gathered.fit(&version, seed, budget).map_err(Failure::data)?;
     registry.add(&bundle).map_err(Failure::unavailable)?;
     output::print(json, &bundle.card(), || version)
@@ -202,7 +210,13 @@ impl Admin {
             if let Some(key) = &self.key {
                 request = request.bearer_auth(key);
             }
-            let answer = request.send().await.map_err(Failure::unavailable)?;
+            let nobody = |e: reqwest::Error| {
+                Failure::unavailable(format!(
+                    "nobody answers at {} (--sidecar): is `pulse run` or `pulse serve` running there? {e}",
+                    self.sidecar
+                ))
+            };
+            let answer = request.send().await.map_err(nobody)?;
             let (status, body) = (answer.status(), answer.text().await.unwrap_or_default());
             if status.is_success() {
                 println!("{body}");

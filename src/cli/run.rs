@@ -97,6 +97,7 @@ impl RunArgs {
             log_days: config.retention.raw_days.max(config.retention.scored_days),
             store_days: config.retention.store_days,
             detect: config.detect(),
+            catalogue: config.catalogue(),
             log: config.log.options(),
             store: config.store.target(&config.data.dir),
             brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),

@@ -95,6 +95,7 @@ impl WorkerArgs {
             brokers: config.brokers().map(|b| crate::log::which::Brokers { accept_gap: self.accept_gap, ..b }),
             log: config.log.options(),
             detect: config.detect(),
+            catalogue: config.catalogue(),
             checkpoint_every_ms: config.workers.checkpoint_every_ms,
         };
         Ok((settings, config))

@@ -30,7 +30,7 @@ use pulse_operators::rules::{Rules, RulesConfig};
 use pulse_operators::series::{SeriesBook, SeriesConfig};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 /// The commented file that `pulse config init` writes.
 pub const TEMPLATE: &str = include_str!("../../config/default.toml");
@@ -170,6 +170,12 @@ impl Config {
         }
     }
 
+    /// File with the shop's products, if one is named.
+    pub fn catalogue(&self) -> Option<PathBuf> {
+        let path = &self.enrich.catalogue;
+        (!path.as_os_str().is_empty()).then(|| path.clone())
+    }
+
     /// The shop's time zone.
     pub fn zone(&self) -> Result<TimeZone, ConfigError> {
         TimeZone::get(&self.shop.timezone).map_err(|e| ConfigError::Invalid(format!("shop.timezone: {e}")))
@@ -216,12 +222,26 @@ fn env_key(key: &str) -> String {
     }
 }
 
+/// What people call what a program calls a type.
+fn in_words(expected: &str) -> String {
+    match expected {
+        "usize" | "u8" | "u16" | "u32" | "u64" => "a whole number, not negative".into(),
+        "i8" | "i16" | "i32" | "i64" | "isize" => "a whole number".into(),
+        "f32" | "f64" => "a number".into(),
+        "a boolean" | "bool" => "true or false".into(),
+        "a string" | "str" | "string" => "a text in quotes".into(),
+        other if other.starts_with("struct ") => "a section with keys of its own".into(),
+        other => other.into(),
+    }
+}
+
 /// Says where, and what was expected; the value itself may be a secret and is left out.
 fn wrong(file: &str, error: &figment::Error) -> ConfigError {
     use figment::error::Kind;
     let message = match &error.kind {
-        Kind::InvalidType(_, expected) => format!("must be {expected}"),
-        Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => format!("must be {expected}"),
+        Kind::InvalidType(_, expected) | Kind::InvalidValue(_, expected) | Kind::InvalidLength(_, expected) => {
+            format!("must be {}", in_words(&expected.to_string()))
+        }
         Kind::UnknownVariant(_, variants) => format!("must be one of {}", variants.join(", ")),
         other => other.to_string(),
     };

@@ -230,10 +230,12 @@ pub struct SignalsConfig {
 pub struct EnrichConfig {
     /// Look up the country of IP addresses in the allocation tables that come with the program.
     pub geo: bool,
+    /// File with the shop's products.
+    pub catalogue: PathBuf,
 }
 impl Default for EnrichConfig {
     fn default() -> Self {
-        EnrichConfig { geo: true }
+        EnrichConfig { geo: true, catalogue: PathBuf::new() }
     }
 }
 

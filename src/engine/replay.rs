@@ -95,7 +95,7 @@ pub struct Replay {
     shared: Arc<Shared>,
     alarm: Arc<Alarm>,
     tally: Arc<Tally>,
-    guards: WorkerGuards<()>,
+    guards: Option<WorkerGuards<()>>,
     entry: Entry,
     trimmed: u64,
     labels: Records,
@@ -142,11 +142,18 @@ fn start(
         shared,
         alarm,
         tally,
-        guards,
+        guards: Some(guards),
         entry: Entry { ends, ..Entry::default() },
         trimmed: 0,
         labels: Records::default(),
     })
+}
+
+/// Who gives up in the middle lets the workers end; their guards wait for them.
+impl Drop for Replay {
+    fn drop(&mut self) {
+        self.alarm.stop();
+    }
 }
 
 impl Replay {
@@ -230,15 +237,15 @@ impl Replay {
         self.finish()
     }
 
-    fn finish(self) -> Result<Arc<Tally>, String> {
+    fn finish(mut self) -> Result<Arc<Tally>, String> {
         self.alarm.stop();
-        for worker in self.guards.join() {
+        for worker in self.guards.take().into_iter().flat_map(WorkerGuards::join) {
             worker?;
         }
         let mut outputs = self.shared.outputs.lock().unwrap_or_else(PoisonError::into_inner);
         match outputs.failed.take() {
             Some(why) => Err(why),
-            None => Ok(self.tally),
+            None => Ok(self.tally.clone()),
         }
     }
 

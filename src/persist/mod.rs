@@ -202,11 +202,17 @@ impl Signal {
 struct Shared {
     signal: Signal,
     stop: AtomicBool,
+    /// When it stops with records left; they are read again at the next start.
+    until: Mutex<Option<Instant>>,
     positions: Mutex<Vec<(Partition, u64)>>,
     lag: std::sync::atomic::AtomicU64,
 }
 
 impl Shared {
+    /// Is the time for a stop over?
+    fn late(&self) -> bool {
+        self.until.lock().unwrap_or_else(PoisonError::into_inner).is_some_and(|until| Instant::now() >= until)
+    }
     /// Waits, whoever calls, but not when told to stop.
     fn pause(&self, pause: Duration) {
         let end = Instant::now() + pause;
@@ -272,6 +278,12 @@ impl Persist {
         self.halt().unwrap_or(Ok(()))
     }
 
+    /// The same, with records left if it takes longer: the next start reads them.
+    pub fn stop_within(self, patience: Duration) -> Result<(), PersistError> {
+        *self.shared.until.lock().unwrap_or_else(PoisonError::into_inner) = Some(Instant::now() + patience);
+        self.stop()
+    }
+
     fn halt(&mut self) -> Option<Result<(), PersistError>> {
         self.shared.stop.store(true, Ordering::Release);
         self.shared.signal.call();
@@ -295,7 +307,7 @@ fn run(worker: &mut Worker, shared: &Shared, damaged: fn(&str)) -> Result<(), Pe
                 pause = BACKOFF.0;
                 *shared.positions.lock().unwrap_or_else(PoisonError::into_inner) = worker.positions();
                 shared.lag.store(worker.lag(), Ordering::Relaxed);
-                if moved == 0 && stopping {
+                if stopping && (moved == 0 || shared.late()) {
                     return Ok(());
                 }
                 if moved == 0 {

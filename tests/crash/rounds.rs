@@ -59,6 +59,7 @@ pub fn verify(dir: &Path) -> Result<u64, String> {
         log: Some(dir.into()),
         config: Default::default(),
         model: None,
+        catalogue: None,
         retrain: None,
         workers: 1,
         output: Some(out("scored")),

@@ -54,6 +54,7 @@ pub fn verify_log(log: Arc<KafkaLog>, data: &Path, scratch: &Path) -> usize {
         log: Some(data.to_owned()),
         config: Default::default(),
         model: None,
+        catalogue: None,
         retrain: None,
         workers: 1,
         output: out("scored"),

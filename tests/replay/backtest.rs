@@ -31,6 +31,7 @@ fn run(dir: &Path, input: &Path, workers: usize) -> (Summary, Vec<Vec<u8>>) {
         log: None,
         config: Default::default(),
         model: None,
+        catalogue: None,
         retrain: None,
         workers,
         output: out("scored"),

@@ -61,6 +61,7 @@ fn run_with(budget: u32, dir: &Path, input: &Path, labels: &[Value], reviews: Op
         log: None,
         config: DetectConfig { budget: BudgetConfig { alerts_per_day: budget }, ..DetectConfig::default() },
         model: None,
+        catalogue: None,
         retrain: None,
         workers,
         output: Some(path("scored")),

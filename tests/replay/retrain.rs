@@ -47,6 +47,7 @@ fn run(dir: &Path, input: &Path, labels: &[Value], workers: usize) -> Run {
         log: None,
         config: DetectConfig::default(),
         model: None,
+        catalogue: None,
         retrain: Some((config, jiff::tz::TimeZone::UTC)),
         workers,
         output: Some(dir.join("scored")),

@@ -113,6 +113,12 @@ pub struct ClosedPoint {
     /// Unusual?
     pub anomalous: bool,
 }
+impl ClosedPoint {
+    /// Nothing came, and that is usual: readers take what is not written down for 0.
+    fn says_nothing(&self) -> bool {
+        self.value == 0 && !self.anomalous && self.expected.is_none_or(|(low, _)| low <= 0.0)
+    }
+}
 /// The series of a segment in a minute.
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClosedSegment {
@@ -121,7 +127,7 @@ pub struct ClosedSegment {
     /// By metric.
     pub points: Vec<ClosedPoint>,
 }
-/// The main series of a minute.
+/// The main series of a minute, without points that are 0 as usual (those of the whole shop are all there, or none).
 #[derive(Clone, Debug, PartialEq)]
 pub struct ClosedMinute {
     /// Start of the minute.
@@ -340,7 +346,9 @@ impl SeriesBook {
             self.learn(end);
             let minute = end / MINUTE_MS - 1;
             let closed = self.judge_minute(minute, end, &mut found);
-            out.push(SeriesOutput::Closed(closed));
+            if !closed.segments.is_empty() {
+                out.push(SeriesOutput::Closed(closed));
+            }
             self.follow(minute);
             if end.rem_euclid(60 * MINUTE_MS) == 0 {
                 self.take_turns();
@@ -436,9 +444,16 @@ impl SeriesBook {
                     points.push(ClosedPoint { metric, value: judged.value, expected: judged.expected, anomalous });
                 }
             }
-            if main {
+            if !segment.is_total() {
+                points.retain(|point| !point.says_nothing());
+            }
+            if main && !points.is_empty() {
                 segments.push(ClosedSegment { segment: segment.clone(), points });
             }
+        }
+        // a night of a small shop is nothing to write down
+        if segments.iter().flat_map(|s| &s.points).all(ClosedPoint::says_nothing) {
+            segments.clear();
         }
         ClosedMinute { bucket_ms: minute * MINUTE_MS, amended: false, segments }
     }

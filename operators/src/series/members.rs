@@ -4,6 +4,7 @@
 //! few and what people look for, more than orders, and views hardly any. Deliberately absent: how many there are in all; the
 //! series know that.
 
+use super::MINUTE_MS;
 use super::incident::{Incident, Stage};
 use super::key::{Dimension, Metric, Segment};
 use super::points::metrics;
@@ -30,7 +31,7 @@ pub struct Member {
     pub segments: Vec<Segment>,
 }
 
-/// Events of a metric that an epoch names, on each worker.
+/// Events of a metric that an epoch names for a minute, on each worker.
 fn most(metric: Metric) -> u32 {
     match metric {
         Metric::PaymentsFailed | Metric::Refunds | Metric::RefundAmount => 64,
@@ -51,14 +52,14 @@ fn counted(metric: Metric) -> Metric {
 /// Chooses the events of an epoch that are named.
 #[derive(Default)]
 pub struct Naming {
-    named: BTreeMap<u8, u32>,
+    named: BTreeMap<(u8, i64), u32>,
     members: Vec<Member>,
 }
 impl Naming {
     /// An event that counts in series; a late one counts in none.
     pub fn take(&mut self, event: &Event, arena: &Arena) {
         let Some((metric, _)) = metrics(event.event_type).filter(|_| !event.late) else { return };
-        let named = self.named.entry(metric as u8).or_default();
+        let named = self.named.entry((metric as u8, event.time_ms.div_euclid(MINUTE_MS))).or_default();
         if *named >= most(metric) {
             return;
         }

@@ -8,6 +8,8 @@ use std::collections::BTreeMap;
 pub const MAX_POINTS: usize = 10_000;
 /// Most series that are listed.
 const MAX_SERIES: i64 = 1_000;
+/// Length of a bucket.
+const BUCKET_MS: i64 = 60_000;
 /// Milliseconds of a week.
 const WEEK_MS: i64 = 7 * 86_400_000;
 
@@ -55,18 +57,6 @@ pub fn points(db: &Db, query: &SeriesQuery) -> Result<Vec<Point>> {
 /// The points of the time `back_ms` earlier, under the times of the query. The means are made here, in the order of time: databases
 /// sum in ways of their own, and the last bit would differ.
 fn raw_points(db: &Db, query: &SeriesQuery, back_ms: i64) -> Result<Vec<Point>> {
-    #[derive(Default)]
-    struct Sum(f64, u32);
-    impl Sum {
-        fn add(&mut self, value: Option<f64>) {
-            if let Some(value) = value {
-                (self.0, self.1) = (self.0 + value, self.1 + 1);
-            }
-        }
-        fn mean(&self) -> Option<f64> {
-            (self.1 > 0).then(|| self.0 / f64::from(self.1))
-        }
-    }
     let mut statement = prepare(
         db,
         "SELECT bucket_ms, value, low, high, CASE WHEN anomalous THEN 1 ELSE 0 END FROM series_rollup
@@ -86,14 +76,41 @@ fn raw_points(db: &Db, query: &SeriesQuery, back_ms: i64) -> Result<Vec<Point>> 
         *anomalous |= row.get::<i64>(4)? == 1;
         Ok(())
     })?;
-    let point = |(time_ms, ([value, low, high], anomalous)): (i64, ([Sum; 3], bool))| Point {
-        time_ms,
-        value: value.mean().unwrap_or_default(),
-        expected: low.mean().zip(high.mean()),
-        anomalous,
-        last_week: None,
-    };
-    Ok(steps.into_iter().map(point).collect())
+    let Some((first, last)) = known(db, query, back_ms)? else { return Ok(vec![]) };
+    // a bucket that is not there is one of 0: nothing came, as usual
+    let mut at = first.max(query.from_ms) / step * step;
+    let end = (last + 1).min(query.to_ms);
+    let mut points = Vec::new();
+    while at < end && points.len() < MAX_POINTS {
+        let ([value, low, high], anomalous) = steps.remove(&at).unwrap_or_default();
+        let buckets = (end.min(at + step) - at.max(first)).div_ceil(BUCKET_MS).max(i64::from(value.1)).max(1);
+        let value = value.0 / buckets as f64;
+        points.push(Point { time_ms: at, value, expected: low.mean().zip(high.mean()), anomalous, last_week: None });
+        at += step;
+    }
+    Ok(points)
+}
+
+#[derive(Default)]
+struct Sum(f64, u32);
+impl Sum {
+    fn add(&mut self, value: Option<f64>) {
+        if let Some(value) = value {
+            (self.0, self.1) = (self.0 + value, self.1 + 1);
+        }
+    }
+    fn mean(&self) -> Option<f64> {
+        (self.1 > 0).then(|| self.0 / f64::from(self.1))
+    }
+}
+
+/// First bucket of the series, and the last of any, `back_ms` later; `None`: the series is not known.
+fn known(db: &Db, query: &SeriesQuery, back_ms: i64) -> Result<Option<(i64, i64)>> {
+    let first: Option<i64> =
+        prepare(db, "SELECT min(bucket_ms) FROM series_rollup WHERE metric = $1 AND dimensions = $2")?
+            .query_row((&query.metric, &query.dimensions), |row| row.get(0))?;
+    let last: Option<i64> = prepare(db, "SELECT max(bucket_ms) FROM series_rollup")?.query_row([], |row| row.get(0))?;
+    Ok(first.zip(last).map(|(first, last)| (first + back_ms, last + back_ms)))
 }
 
 /// Series with a point at or after `since_ms`: (metric, dimensions), in order.
