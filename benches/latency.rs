@@ -96,7 +96,8 @@ fn start(dir: &Path) -> (Child, String, String) {
     };
     let rules: String = (0..RULES).map(rule).collect();
     std::fs::write(dir.join("pulse.toml"), format!("{CONFIG}{rules}")).expect("written");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pulse"))
+    let program = std::env::var("PULSE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pulse").into());
+    let mut child = Command::new(program)
         .args(["run", "--once", "--no-auth", "--gateway", "127.0.0.1:0", "--sidecar", "127.0.0.1:0", "--data"])
         .arg(dir.join("data"))
         .arg("--config")
