@@ -204,7 +204,8 @@ impl EntityState {
         }
         let week = day_pane(now_ms) - 7;
         for [index, count, sum, rare] in words.get(..partners).unwrap_or_default().as_chunks().0 {
-            let (index, sum, refunds, coupons) = (*index as i32, f32::from_bits(*sum), *rare as u16, (rare >> 16) as u16);
+            let (index, sum, refunds, coupons) =
+                (*index as i32, f32::from_bits(*sum), *rare as u16, (rare >> 16) as u16);
             if index < 0 {
                 a.counts[2] += count;
                 a.sums[2] += sum;
