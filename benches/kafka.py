@@ -1,13 +1,14 @@
 #!/usr/bin/env python3
-"""CPU an event of `pulse run` with the log on Apache Kafka against the log in a file, in turn.
+"""CPU an event of a worker with the log on Apache Kafka against one with the log in a file, in turn.
 
     benches/kafka.py PULSE BROKERS [EVENTS] [ROUNDS]
 
-EVENTS simulated events go to the gateway in bodies of 500, as fast as it takes them, until all are scored. By thread (/proc): "log and
-workers" are those that append, read, decode, score and write outputs; gateway, store and delivery are the same on both and
-in "all" only. The broker's own CPU is not counted. One partition.
+EVENTS simulated events go to a gateway in bodies of 500, as fast as it takes them, until all are scored. On Kafka the worker is a process
+of its own (`pulse worker`, one thread, one partition), and all of it counts, from its start on. In a file all is one process (`pulse run`):
+what counts are the threads that read, decode, score, write outputs and take checkpoints, by /proc; the log's writer is among them,
+which appends the gateway's events too. The broker's own CPU is not counted.
 """
-import os, re, signal, subprocess, sys, tempfile, time, urllib.request
+import os, re, signal, socket, subprocess, sys, tempfile, time, urllib.request
 
 PULSE, BROKERS = os.path.abspath(sys.argv[1]), sys.argv[2]
 EVENTS = int(sys.argv[3]) if len(sys.argv) > 3 else 200_000
@@ -38,31 +39,71 @@ def metric(at, name):
     return sum(float(line.rsplit(" ", 1)[1]) for line in lines if re.match(name + r"[{ ]", line))
 
 
-def measure(kafka, tag):
+def start(folder, *words):
+    words = [PULSE, *words, "--data", folder + "/data", "--config", folder + "/pulse.toml"]
+    return subprocess.Popen(words, stdout=subprocess.PIPE, stderr=subprocess.DEVNULL, text=True)
+
+
+def address(process):
+    return process.stdout.readline().split("http://")[1].strip()
+
+
+def port():
+    with socket.socket() as s:
+        s.bind(("127.0.0.1", 0))
+        return s.getsockname()[1]
+
+
+def send(gateway, scored):
+    words = ["--seed", "7", "--events", str(EVENTS), "--to", f"http://{gateway}"]
+    subprocess.run([PULSE, "simulate", *words], check=True, stdout=subprocess.DEVNULL)
+    while metric(scored, "pulse_events_scored_total") < EVENTS:
+        time.sleep(0.2)
+
+
+def end(process):
+    process.send_signal(signal.SIGTERM)
+    process.wait(60)
+
+
+def told(name, used):
+    us = {k: round(v / EVENTS * 1e6, 1) for k, v in sorted(used.items(), key=lambda x: -x[1])}
+    print(f"{name}: {sum(used.values()) / EVENTS * 1e6:.1f} us/event;", {k: v for k, v in us.items() if v >= 0.2}, flush=True)
+    return sum(used.values())
+
+
+def file():
     with tempfile.TemporaryDirectory(prefix="pulse-bench-") as folder:
+        open(folder + "/pulse.toml", "w").close()
+        run = start(folder, "run", "--once", "--no-auth", "--gateway", "127.0.0.1:0", "--sidecar", "127.0.0.1:0")
+        gateway, sidecar = address(run), address(run)
+        send(gateway, sidecar)
+        used = {k: v for k, v in threads(run.pid).items() if OWN.match(k)}
+        end(run)
+    return told("file ", used)
+
+
+def kafka(turn):
+    with tempfile.TemporaryDirectory(prefix="pulse-bench-") as folder:
+        at = f"127.0.0.1:{port()}"
+        with open(folder + "/hosts", "w") as hosts:
+            hosts.write(f"127.0.0.1:{port()}\n")
         with open(folder + "/pulse.toml", "w") as config:
-            if kafka:
-                config.write(f'[log]\nkind = "kafka"\nbrokers = "{BROKERS}"\n[log.kafka]\npartitions = 1\nprefix = "k{os.getpid()}{tag}."\n')
-            config.write('[telemetry]\nlog_level = "warn"\n')
-        words = ["--once", "--no-auth", "--gateway", "127.0.0.1:0", "--sidecar", "127.0.0.1:0", "--data", folder + "/data"]
-        run = subprocess.Popen([PULSE, "run", *words, "--config", folder + "/pulse.toml"], stdout=subprocess.PIPE, text=True)
-        gateway, sidecar = (run.stdout.readline().split("http://")[1].strip() for _ in range(2))
-        before = threads(run.pid)
-        send = [PULSE, "simulate", "--seed", "7", "--events", str(EVENTS), "--to", f"http://{gateway}"]
-        subprocess.run(send, check=True, stdout=subprocess.DEVNULL)
-        while metric(sidecar, "pulse_events_scored_total") < EVENTS or metric(sidecar, "pulse_persist_lag_records") > 0:
-            time.sleep(0.2)
-        used = {k: v - before.get(k, 0) for k, v in threads(run.pid).items()}
-        run.send_signal(signal.SIGTERM)
-        run.wait(60)
-    us = lambda s: s / EVENTS * 1e6
-    own, every = us(sum(v for k, v in used.items() if OWN.match(k))), us(sum(used.values()))
-    print(f"{'Kafka' if kafka else 'file '}: log and workers {own:.1f}, all {every:.1f} us/event;",
-          {k: round(us(v), 1) for k, v in sorted(used.items(), key=lambda x: -x[1]) if us(v) >= 0.3}, flush=True)
-    return own, every
+            config.write(
+                f'[log]\nkind = "kafka"\nbrokers = "{BROKERS}"\n[log.kafka]\npartitions = 1\nprefix = "k{os.getpid()}{turn}."\n'
+                '[cluster]\nsecret = "a secret for one measurement"\nheartbeat_ms = 20000\n'
+            )
+        worker = start(folder, "worker", "--process", "0", "--hosts", folder + "/hosts", "--threads", "1", "--listen", at)
+        worker.stdout.readline()  # it is at work
+        gateway = start(folder, "gateway", "--no-auth", "--listen", "127.0.0.1:0")
+        send(address(gateway), at)
+        used = threads(worker.pid)
+        end(gateway)
+        end(worker)
+    return told("Kafka", used)
 
 
 if __name__ == "__main__":
     for turn in range(ROUNDS):
-        file, kafka = measure(False, turn), measure(True, turn)
-        print(f"ratio: log and workers {kafka[0] / file[0]:.2f}, all {kafka[1] / file[1]:.2f}", flush=True)
+        one, other = file(), kafka(turn)
+        print(f"ratio {other / one:.2f}", flush=True)
