@@ -248,6 +248,21 @@ mod tests {
     }
 
     #[test]
+    fn what_is_kept_for_an_hour_is_what_would_be_found() {
+        for hours in [30, 24 * 20] {
+            let mut rhythm = Rhythm::default();
+            (0..hours).for_each(|h| rhythm.learn(h % 168, (h % 24 * h) as f64 / 100.0, 0.1, 1.5));
+            let mut kept = rhythm.clone();
+            for minute in -40..WEEK_MIN + 40 {
+                kept.near(minute);
+                for at in [minute, minute - 30] {
+                    assert_eq!((kept.band(at), kept.support(at)), (rhythm.band(at), rhythm.support(at)), "{at}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_closed_hour_is_not_missed_in_the_first_days() {
         let mut rhythm = Rhythm::default();
         // open from 9 to 20, three days long

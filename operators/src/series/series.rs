@@ -468,3 +468,29 @@ impl Series {
         best
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What is kept along is what the minutes say, whatever comes late or after a pause.
+        #[test]
+        fn sums_kept_along_are_those_of_the_minutes(
+            steps in proptest::collection::vec((-140i64..80, any::<i32>()), 1..100),
+        ) {
+            let mut series = Series::new(Metric::Orders, 1000);
+            for (ahead, value) in steps {
+                series.add(series.head + ahead, value.into());
+                let sum = |from: i64, to: i64| (from..=to).map(|m| series.value(m)).sum::<i64>();
+                let head = series.head;
+                prop_assert_eq!(series.last_hour, sum(head - 59, head));
+                prop_assert_eq!(series.level, sum(head - 59, head - 15));
+                prop_assert_eq!(series.recent(head), series.sum(head - LEVEL_LAG, LEVEL_MIN));
+                prop_assert_eq!(series.sum(head - 3, 45), sum(head - 47, head - 3) as f64);
+                prop_assert_eq!(series.sum(head - 100, 60), sum(head - 127, head - 100) as f64);
+            }
+        }
+    }
+}

@@ -426,6 +426,30 @@ mod tests {
     }
 
     #[test]
+    fn what_is_forgotten_is_gone_from_the_next_checkpoint_and_may_come_back() {
+        let (mut groups, mut history) = (KeyGroups::new(10), vec![]);
+        let key = |i: u64| i * KEY_GROUPS as u64;
+        let mut checkpoint = |groups: &mut KeyGroups<Count>| {
+            groups.begin(1 + history.len() as u64);
+            groups.copy(KEY_GROUPS);
+            history.push(groups.take_copied());
+            let mut keys: Vec<u64> = rebuild(&history)[0].iter().map(|row| row.0 / KEY_GROUPS as u64).collect();
+            keys.sort_unstable();
+            keys
+        };
+        apply(&mut groups, key(1), 0);
+        apply(&mut groups, key(2), 5);
+        assert_eq!(checkpoint(&mut groups), [1, 2], "the first is whole though nothing was listed before");
+        groups.expire(key(2), 3, |count| count.1);
+        apply(&mut groups, key(3), 6);
+        assert_eq!((groups.len(), checkpoint(&mut groups)), (2, vec![2, 3]), "3 has taken the place of 1");
+        groups.expire(key(2), 6, |count| count.1);
+        apply(&mut groups, key(2), 7);
+        assert_eq!(apply(&mut groups, key(1), 8), 1, "it begins anew");
+        assert_eq!(checkpoint(&mut groups), [1, 2, 3]);
+    }
+
+    #[test]
     fn a_key_in_use_outlives_an_idle_one() {
         let mut groups = KeyGroups::new(2);
         let key = |i: u64| i * KEY_GROUPS as u64;
