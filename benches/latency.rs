@@ -1,10 +1,15 @@
-//! From the receipt of an event to its webhook request, with everything on: `cargo bench --bench latency -- [seconds] [rate]`.
+//! From the receipt of an event to its webhook request, with everything on:
+//! `cargo bench --bench latency -- [seconds] [rate] [brokers=HOST:PORT]`.
 //!
 //! `pulse run` as a process of its own: log with sync, checkpoints, store, sidecar, delivery to a receiver in here. A
 //! simulated shop's events come in over HTTP at even times, one a request; every fiftieth is marked by a rule, so that its
 //! alert can be timed from when it should have been sent to when the receiver has the request: a slow answer cannot hide by
 //! slowing the sender. Beside it, the same folder's own time for a write of 4 KiB with `fdatasync`, and the program's own
-//! histograms by stage. Deliberately absent: a verdict; the figures go to `RESULTS.md` with the load they were taken under.
+//! histograms by stage. With brokers the log is on Apache Kafka, and the broker's own round trip is measured beside it.
+//! `PULSE=FILE` runs another program than the one built with this. Deliberately absent: a verdict; the figures go to `RESULTS.md` with the load they were taken under.
+
+#[path = "kafka/broker.rs"]
+mod broker;
 
 use hdrhistogram::Histogram;
 use pulse::simulate::{Shop, ShopConfig};
@@ -44,13 +49,15 @@ type Times = Arc<Mutex<HashMap<String, Instant>>>;
 fn main() {
     let numbers: Vec<usize> = std::env::args().skip(1).filter_map(|word| word.parse().ok()).collect();
     let (seconds, rate) = (numbers.first().copied().unwrap_or(30), numbers.get(1).copied().unwrap_or(1_000));
+    let brokers = std::env::args().find_map(|word| word.strip_prefix("brokers=").map(str::to_owned));
     let dir = tempfile::tempdir().expect("a folder");
-    let (mut child, gateway, sidecar) = start(dir.path());
+    let (mut child, gateway, sidecar) = start(dir.path(), brokers.as_deref());
     let (received, receiver) = receive();
     exchange(&mut connect(&sidecar), &post(&sidecar, "/api/v1/webhooks", &json!({"url": receiver}).to_string()));
     let events = events((seconds + WARM_S) * rate);
     let (stop, load) = (Arc::<AtomicBool>::default(), load());
     let disk = probe(dir.path(), stop.clone());
+    let bare = brokers.map(|brokers| broker::probe(&brokers, stop.clone(), histogram()));
     let (intended, answers) = send(&gateway, &events, rate);
     std::thread::sleep(Duration::from_secs(2));
     stop.store(true, Ordering::Relaxed);
@@ -70,6 +77,9 @@ fn main() {
     print("intended time to webhook request received", &ways);
     print("intended time to the gateway's answer", &answers);
     print("write and fdatasync of 4 KiB beside it", &disk);
+    if let Some(bare) = bare {
+        print("a bare broker's round trip beside it", &bare.join().expect("the broker's thread"));
+    }
     stages(&sidecar);
     child.kill().expect("killed");
     let _ = child.wait(); // it was killed
@@ -87,7 +97,7 @@ fn load() -> String {
 }
 
 /// The program on free ports: process, gateway, sidecar.
-fn start(dir: &Path) -> (Child, String, String) {
+fn start(dir: &Path, brokers: Option<&str>) -> (Child, String, String) {
     let rule = |k: usize| {
         format!(
             "[[rules.custom]]\nname = \"marked_{k}\"\nwhen = \"event.amount == {}.0\"\ntext = \"marked\"\nsurprise = 6.0\n",
@@ -95,8 +105,14 @@ fn start(dir: &Path) -> (Child, String, String) {
         )
     };
     let rules: String = (0..RULES).map(rule).collect();
-    std::fs::write(dir.join("pulse.toml"), format!("{CONFIG}{rules}")).expect("written");
-    let mut child = Command::new(env!("CARGO_BIN_EXE_pulse"))
+    let log = brokers.map(|brokers| {
+        let prefix = std::process::id();
+        format!("[log]\nkind = \"kafka\"\nbrokers = \"{brokers}\"\n[log.kafka]\nprefix = \"latency{prefix}.\"\n")
+    });
+    let log = log.unwrap_or_default();
+    std::fs::write(dir.join("pulse.toml"), format!("{CONFIG}{log}{rules}")).expect("written");
+    let program = std::env::var("PULSE").unwrap_or_else(|_| env!("CARGO_BIN_EXE_pulse").into());
+    let mut child = Command::new(program)
         .args(["run", "--once", "--no-auth", "--gateway", "127.0.0.1:0", "--sidecar", "127.0.0.1:0", "--data"])
         .arg(dir.join("data"))
         .arg("--config")

@@ -19,7 +19,7 @@ use std::collections::BTreeMap;
 pub use pulse_operators::state::groups::ROTATE;
 
 /// Raised whenever the meaning of any state changes; a checkpoint of another number is refused.
-pub const STATE_SCHEMA: u32 = 3;
+pub const STATE_SCHEMA: u32 = 4;
 
 const IDS: u8 = 250;
 const SAMPLES: u8 = 251;

@@ -113,6 +113,9 @@ impl Snapshot for Ids {
     }
 }
 impl Stateful<Probe, Verdict> for Ids {
+    fn look(&self, probe: &Probe) -> u32 {
+        self.groups.look(probe.key, |seen| seen.rest as u32)
+    }
     fn apply(&mut self, probe: &Probe) -> Verdict {
         let since_ms = probe.received_ms - HORIZON_MS;
         self.groups.expire(probe.key, since_ms, |seen| seen.received_ms);

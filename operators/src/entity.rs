@@ -271,6 +271,9 @@ impl Snapshot for Entities {
 }
 
 impl Stateful<Touch, Placed> for Entities {
+    fn look(&self, touch: &Touch) -> u32 {
+        self.tables.get(usize::from(touch.kind)).map_or(0, |table| table.look(touch.key, EntityState::look))
+    }
     fn apply(&mut self, touch: &Touch) -> Placed {
         let answer = match self.tables.get_mut(usize::from(touch.kind)) {
             Some(table) => table.touch(touch.key, touch.time_ms, || EntityState::new(touch.time_ms)).touch(touch),

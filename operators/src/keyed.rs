@@ -15,6 +15,10 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::Operator;
 use timely::dataflow::{Scope, StreamVec};
 
+/// Records whose state is looked at before the first of them is applied: state is seldom in the cache, and so many reads of
+/// memory go on at once.
+const LOOK_AHEAD: usize = 16;
+
 /// A record on its way to keyed state.
 pub trait Keyed {
     /// Its key: `key % 1024` is the key-group.
@@ -27,6 +31,10 @@ pub trait Keyed {
 pub trait Stateful<T, A>: Snapshot {
     /// Answers one record and takes it in.
     fn apply(&mut self, record: &T) -> A;
+    /// Looks at what a record will touch, see [`crate::state::groups::KeyGroups::look`]; what it returns says nothing.
+    fn look(&self, _record: &T) -> u32 {
+        0
+    }
     /// All records of an epoch are applied.
     fn closed(&mut self) {}
 }
@@ -65,10 +73,15 @@ where
                 copying |= begin_before(&due, &mut state, |c| c < epoch);
                 records.sort_by_key(Keyed::order); // stable, and finds the runs that the senders made
                 let work = working(name);
-                output.session_with_builder(&cap).give_iterator(records.iter().map(|record| {
-                    work.at(record.order());
-                    state.apply(record)
-                }));
+                let mut session = output.session_with_builder(&cap);
+                for some in records.chunks(LOOK_AHEAD) {
+                    std::hint::black_box(some.iter().fold(0u32, |all, record| all.wrapping_add(state.look(record))));
+                    session.give_iterator(some.iter().map(|record| {
+                        work.at(record.order());
+                        state.apply(record)
+                    }));
+                }
+                drop(session);
                 state.closed();
             }
             copying |= begin_before(&due, &mut state, |c| !frontier.less_equal(&c)); // all closed epochs are applied

@@ -214,10 +214,11 @@ impl Replay {
         if self.entry.epoch > done + AHEAD {
             self.shared.wait_for(self.entry.epoch - AHEAD / 2);
         }
-        if done >= self.trimmed + 256 {
+        if done >= self.trimmed + AHEAD / 4 {
             self.trimmed = done;
-            // a reader holds at most the epochs fed ahead; keep twice that
-            let keep = self.entry.ends[0].saturating_sub(2 * AHEAD * CUT_EVENTS as u64);
+            // what has left was read: only the epochs fed ahead are not done. Seldom and much at once would cost memory, and
+            // the kernel's time to give it and take it back
+            let keep = self.entry.ends[0].saturating_sub((AHEAD + 1) * CUT_EVENTS as u64);
             self.log.trim(partition(Topic::Raw, 0), keep)?;
             self.log.trim(partition(Topic::Epochs, 0), done.saturating_sub(2 * AHEAD))?;
         }

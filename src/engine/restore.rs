@@ -8,6 +8,7 @@ use crate::engine::objects::{ObjectError, Objects};
 use pulse_dataflows::checkpoint::{CheckpointError, Position, State};
 use pulse_dataflows::epochs::EpochReader;
 use pulse_dataflows::ports::{EventLog, LogError, Topic, partition};
+use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
 /// Largest checkpoint object that is read: a bound against a damaged length.
@@ -110,6 +111,7 @@ fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, Res
     if entries.next_entry()?.as_ref() != Some(&position.entry) {
         return Ok(Err("the epoch log says something else".into()));
     }
+    let began = Instant::now();
     let mut raw = Vec::with_capacity(manifest.objects.len());
     for (object, sum) in manifest.objects.iter().rev() {
         let Some(bytes) = objects.get(object)?.filter(|bytes| xxh3_64(bytes) == *sum) else {
@@ -123,8 +125,19 @@ fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, Res
         }
         raw.push(bytes);
     }
+    let (bytes, read_ms) = (raw.iter().map(Vec::len).sum::<usize>(), began.elapsed().as_millis() as u64);
     match State::decode(raw.into_iter()) {
-        Ok(state) => Ok(Ok(Restored { position: position.clone(), state, manifest, name: Some(name.into()) })),
+        Ok(state) => {
+            let all_ms = began.elapsed().as_millis() as u64;
+            tracing::info!(
+                checkpoint = name,
+                bytes,
+                read_ms,
+                decode_ms = all_ms - read_ms,
+                "going on from a checkpoint"
+            );
+            Ok(Ok(Restored { position: position.clone(), state, manifest, name: Some(name.into()) }))
+        }
         Err(CheckpointError::Damaged(what)) => Ok(Err(what.into())),
     }
 }

@@ -2,10 +2,24 @@
 
 use super::key::{Dimension, MAX_LABEL, Metric, Point, Segment};
 use crate::record::{Answers, Arena, EntityKind, Event, EventType, NO_AMOUNT};
-use crate::state::groups::Rotated;
 use std::collections::HashMap;
 use std::hash::{BuildHasherDefault, Hash, Hasher};
 use xxhash_rust::xxh3::xxh3_64_with_seed;
+
+/// Keys are hashes already, or begin with one.
+#[derive(Default)]
+struct Rotated(u64);
+impl Hasher for Rotated {
+    fn finish(&self) -> u64 {
+        self.0
+    }
+    fn write(&mut self, bytes: &[u8]) {
+        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
+    }
+    fn write_u64(&mut self, x: u64) {
+        self.0 = x.rotate_right(20);
+    }
+}
 
 /// The shop's currency.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

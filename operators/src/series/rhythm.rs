@@ -40,6 +40,32 @@ impl Slot {
     }
 }
 
+/// Hour of the week and minute of it.
+fn hour_of(minute_of_week: i32) -> (usize, i32) {
+    let minute = minute_of_week.rem_euclid(WEEK_MIN);
+    ((minute / 60) as usize, minute % 60)
+}
+
+/// What an hour of the week says that does not change within it; found again where it is missing.
+#[derive(Clone, Copy, Debug)]
+struct Near {
+    hour: usize,
+    support: f64,
+    bare: f64,
+    /// Hours of the day before and behind the middle of which a minute lies: which, and their rates.
+    daily: (usize, f64, f64),
+}
+impl Default for Near {
+    fn default() -> Near {
+        Near { hour: usize::MAX, support: 0.0, bare: 0.0, daily: (usize::MAX, 0.0, 0.0) }
+    }
+}
+impl PartialEq for Near {
+    fn eq(&self, _: &Near) -> bool {
+        true // follows from everything else
+    }
+}
+
 /// Profile of one series: value per minute.
 #[derive(Clone, Debug, PartialEq, Encode, Decode)]
 pub struct Rhythm {
@@ -52,6 +78,8 @@ pub struct Rhythm {
     table: Vec<f32>,
     /// The greatest of the table.
     most: f32,
+    #[bitcode(skip)]
+    near: Near,
 }
 impl Default for Rhythm {
     fn default() -> Rhythm {
@@ -63,6 +91,7 @@ impl Default for Rhythm {
             unit: 1.0,
             table: vec![0.0; 168],
             most: 0.0,
+            near: Near::default(),
         }
     }
 }
@@ -90,6 +119,19 @@ impl Rhythm {
         self.hours = self.hours.saturating_add(1);
         self.table = (0..168).map(|hour| self.hourly(hour) as f32).collect();
         self.most = self.table.iter().copied().fold(0.0, f32::max);
+        self.near = Near::default();
+    }
+    /// Minutes around this one will be asked for: most follow each other.
+    pub fn near(&mut self, minute_of_week: i32) {
+        let (hour, _) = hour_of(minute_of_week);
+        if self.near.hour != hour {
+            let (support, bare) = (self.support_of(hour), self.bare_of(hour));
+            self.near = Near { hour, support, bare, ..self.near };
+        }
+        let (middle, _) = hour_of(minute_of_week - 30);
+        if self.near.daily.0 != middle {
+            self.near.daily = (middle, self.daily(middle), self.daily((middle + 1) % 168));
+        }
     }
     /// Greatest rate of the week: no [`Rhythm::rate`] is above it.
     pub fn most(&self) -> f64 {
@@ -124,9 +166,9 @@ impl Rhythm {
     }
     /// In a straight line between the middles of hours.
     fn between(minute_of_week: i32, rate: impl Fn(usize) -> f64) -> f64 {
-        let from_middle = (minute_of_week - 30).rem_euclid(WEEK_MIN);
-        let (hour, part) = ((from_middle / 60) as usize, f64::from(from_middle % 60) / 60.0);
-        rate(hour) * (1.0 - part) + rate((hour + 1) % 168) * part
+        let (hour, minute) = hour_of(minute_of_week - 30);
+        let part = f64::from(minute) / 60.0;
+        rate(hour) * (1.0 - part) + rate(if hour == 167 { 0 } else { hour + 1 }) * part
     }
     /// Value per minute at a minute of the week (any integer, taken round).
     pub fn rate(&self, minute_of_week: i32) -> f64 {
@@ -134,14 +176,17 @@ impl Rhythm {
     }
     /// Events that the rate there rests on.
     pub fn support(&self, minute_of_week: i32) -> f64 {
-        let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
+        let (hour, _) = hour_of(minute_of_week);
+        if self.near.hour == hour { self.near.support } else { self.support_of(hour) }
+    }
+    fn support_of(&self, hour: usize) -> f64 {
         let slots = if self.weekly() { self.week.get(hour) } else { self.day.get(hour % 24) };
         let seen = slots.map_or(0.0, |slot| f64::from(slot.seen));
         LEAN + 60.0 * seen * self.hourly(hour) / self.unit
     }
     /// Was this hour of the week seen before? Until then nobody knows whether the shop is open.
     pub fn knows(&self, minute_of_week: i32) -> bool {
-        let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
+        let (hour, _) = hour_of(minute_of_week);
         self.week.get(hour).is_some_and(|slot| slot.seen >= 1.0)
     }
     /// Does it have closed hours each day? Then it may have closed days as well.
@@ -151,7 +196,10 @@ impl Rhythm {
     }
     /// The least that the hours around have had themselves, without what they lean on: a closed hour has nothing.
     fn bare(&self, minute_of_week: i32) -> f64 {
-        let hour = (minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize;
+        let (hour, _) = hour_of(minute_of_week);
+        if self.near.hour == hour { self.near.bare } else { self.bare_of(hour) }
+    }
+    fn bare_of(&self, hour: usize) -> f64 {
         let of = |hour: usize| {
             let (day, week) = (self.day.get(hour % 24), self.week.get(hour % 168));
             let seen = day.into_iter().chain(week).filter(|slot| slot.seen >= 1.0);
@@ -169,11 +217,15 @@ impl Rhythm {
         let (a, b, c) = (self.rate(minute_of_week - 30), self.rate(minute_of_week), self.rate(minute_of_week + 30));
         let (low, high) = (a.min(b).min(c), a.max(b).max(c));
         let low = if self.weekly() { low } else { low.min(self.bare(minute_of_week)) };
-        let week = self.week.get((minute_of_week.rem_euclid(WEEK_MIN) / 60) as usize);
+        let week = self.week.get(hour_of(minute_of_week).0);
         if !self.weekly() || week.is_some_and(|slot| slot.seen >= OWN_AFTER) {
             return (low, b, high);
         }
-        let day = Self::between(minute_of_week, |hour| self.daily(hour));
+        let day = Self::between(minute_of_week, |hour| match self.near.daily {
+            (middle, rate, _) if middle == hour => rate,
+            (middle, _, rate) if middle != usize::MAX && (middle + 1) % 168 == hour => rate,
+            _ => self.daily(hour),
+        });
         (low.min(day), b, high.max(day))
     }
 }
@@ -192,6 +244,21 @@ mod tests {
         for h in [3usize, 15, 5 * 24 + 15] {
             let seen = rhythm.rate(h as i32 * 60 + 30);
             assert!((seen / usual(h) - 1.0).abs() < 0.01, "{h}: {seen}");
+        }
+    }
+
+    #[test]
+    fn what_is_kept_for_an_hour_is_what_would_be_found() {
+        for hours in [30, 24 * 20] {
+            let mut rhythm = Rhythm::default();
+            (0..hours).for_each(|h| rhythm.learn(h % 168, (h % 24 * h) as f64 / 100.0, 0.1, 1.5));
+            let mut kept = rhythm.clone();
+            for minute in -40..WEEK_MIN + 40 {
+                kept.near(minute);
+                for at in [minute, minute - 30] {
+                    assert_eq!((kept.band(at), kept.support(at)), (rhythm.band(at), rhythm.support(at)), "{at}");
+                }
+            }
         }
     }
 

@@ -12,6 +12,8 @@ use bitcode::{Decode, Encode};
 
 /// Minutes kept: an hour, and what may still be amended (at most an hour).
 pub const RING: usize = 128;
+/// A minute's value at most, either way: no sum over the minutes kept can overflow.
+const CELL_MAX: i64 = 1 << 55;
 /// Windows in minutes.
 const WINDOWS: [i64; 5] = [1, 5, 15, 30, HOUR_MIN];
 /// The longest of them.
@@ -111,6 +113,8 @@ pub struct Series {
     ring: Vec<i64>,
     /// Sum of the last hour, kept along: what is too sparse to be unusual needs no second look.
     last_hour: i64,
+    /// Sum of the minutes of the fast level, kept along too: it is asked for every minute.
+    level: i64,
     first: i64,
     head: i64,
     usual: (f64, f64, f64),
@@ -152,6 +156,7 @@ impl Series {
             metric,
             ring: vec![0; RING],
             last_hour: 0,
+            level: 0,
             first: minute,
             head: minute,
             usual: (0.0, 0.0, 0.0),
@@ -187,10 +192,13 @@ impl Series {
     /// Opens the minutes up to this one, empty.
     pub fn roll(&mut self, minute: i64) {
         if minute - self.head >= HOUR_MIN {
-            self.last_hour = 0;
+            (self.last_hour, self.level) = (0, 0);
         } else {
-            let leaves = (self.head + 1..=minute).map(|m| self.at(m - HOUR_MIN));
-            self.last_hour = leaves.fold(self.last_hour, i64::wrapping_sub);
+            for m in self.head + 1..=minute {
+                let (comes, leaves) = (self.value(m - LEVEL_LAG), self.at(m - HOUR_MIN));
+                self.last_hour -= leaves;
+                self.level += comes - leaves;
+            }
         }
         for m in (self.head + 1).max(minute - RING as i64 + 1)..=minute {
             if let Some(cell) = self.ring.get_mut(m.rem_euclid(RING as i64) as usize) {
@@ -203,11 +211,13 @@ impl Series {
     pub fn add(&mut self, minute: i64, value: i64) -> bool {
         self.roll(minute);
         let kept = minute > self.head - RING as i64;
-        if minute > self.head - HOUR_MIN {
-            self.last_hour = self.last_hour.wrapping_add(value);
-        }
         if let (true, Some(cell)) = (kept, self.ring.get_mut(minute.rem_euclid(RING as i64) as usize)) {
-            *cell = cell.saturating_add(value);
+            let before = *cell;
+            *cell = cell.saturating_add(value).clamp(-CELL_MAX, CELL_MAX);
+            let added = *cell - before;
+            self.last_hour += if minute > self.head - HOUR_MIN { added } else { 0 };
+            let in_level = (self.head - HOUR_MIN + 1..=self.head - LEVEL_LAG).contains(&minute);
+            self.level += if in_level { added } else { 0 };
         }
         kept
     }
@@ -226,7 +236,7 @@ impl Series {
     /// Forgets the last hour (time was skipped), keeps the rhythm.
     pub fn resume(&mut self, minute: i64) {
         self.ring.iter_mut().for_each(|cell| *cell = 0);
-        self.last_hour = 0;
+        (self.last_hour, self.level) = (0, 0);
         self.head = minute;
         self.first = minute + 1;
         self.hour = Hour::default();
@@ -236,8 +246,10 @@ impl Series {
     }
     fn sum(&self, end: i64, minutes: i64) -> f64 {
         // integers: no order of summation to think of
-        let kept = (end - minutes + 1).max(self.head - RING as i64 + 1)..=end.min(self.head);
-        kept.fold(0i64, |sum, m| sum.saturating_add(self.at(m))) as f64
+        let (from, to) = ((end - minutes + 1).max(self.head - RING as i64 + 1), end.min(self.head));
+        let (at, n) = (from.rem_euclid(RING as i64) as usize, (to - from + 1).max(0) as usize);
+        let (old, new) = self.ring.split_at(at.min(self.ring.len()));
+        (new.iter().take(n).sum::<i64>() + old.iter().take(n.saturating_sub(new.len())).sum::<i64>()) as f64
     }
     /// Clump size: variance / mean of a minute, for counts at least 1.
     fn unit(&self) -> f64 {
@@ -272,7 +284,7 @@ impl Series {
     }
     /// The minutes of the fast level.
     fn recent(&self, minute: i64) -> f64 {
-        self.sum(minute - LEVEL_LAG, LEVEL_MIN)
+        if minute == self.head { self.level as f64 } else { self.sum(minute - LEVEL_LAG, LEVEL_MIN) }
     }
     /// Does it pass the gates, and by how many decades?
     fn test(&self, window_min: i64, seen: f64, expected: (f64, f64, f64), spread: f64) -> Option<Finding> {
@@ -313,6 +325,7 @@ impl Series {
         if self.rhythm.hours() < JUDGED_FROM_H || !(test || wanted) {
             return judged;
         }
+        self.rhythm.near(week_min);
         let spread = self.spread(week_min, 1.0, 0.0);
         let fast = self.levels(week_min, Some(self.recent(minute)));
         if test {
@@ -327,15 +340,13 @@ impl Series {
     fn test_windows(&self, minute: i64, week_min: i32, spread: f64, fast: (f64, f64)) -> Option<Finding> {
         let slow = self.levels(week_min, None);
         let mut best: Option<Finding> = None;
-        let (mut sum, mut summed) = (0i64, 0);
         for window in WINDOWS {
-            sum = (summed..window).fold(sum, |sum, back| sum.saturating_add(self.value(minute - back)));
-            summed = window;
+            let sum = self.sum(minute, window);
             let (low, middle, high) = self.rhythm.band(week_min - (window / 2) as i32);
             let w = window as f64;
             let (down, up) = if window <= LEVEL_LAG { fast } else { slow };
             let expected = (low * w * down, middle * w, high * w * up);
-            if let Some(f) = self.test(window, sum as f64, expected, spread)
+            if let Some(f) = self.test(window, sum, expected, spread)
                 && best.is_none_or(|b| f.decades > b.decades)
             {
                 best = Some(f);
@@ -455,5 +466,31 @@ impl Series {
             }
         }
         best
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    proptest! {
+        /// What is kept along is what the minutes say, whatever comes late or after a pause.
+        #[test]
+        fn sums_kept_along_are_those_of_the_minutes(
+            steps in proptest::collection::vec((-140i64..80, any::<i32>()), 1..100),
+        ) {
+            let mut series = Series::new(Metric::Orders, 1000);
+            for (ahead, value) in steps {
+                series.add(series.head + ahead, value.into());
+                let sum = |from: i64, to: i64| (from..=to).map(|m| series.value(m)).sum::<i64>();
+                let head = series.head;
+                prop_assert_eq!(series.last_hour, sum(head - 59, head));
+                prop_assert_eq!(series.level, sum(head - 59, head - 15));
+                prop_assert_eq!(series.recent(head), series.sum(head - LEVEL_LAG, LEVEL_MIN));
+                prop_assert_eq!(series.sum(head - 3, 45), sum(head - 47, head - 3) as f64);
+                prop_assert_eq!(series.sum(head - 100, 60), sum(head - 127, head - 100) as f64);
+            }
+        }
     }
 }

@@ -2,7 +2,7 @@
 //!
 //! Windows end at the entity's latest time, or at the event's own when that is later. Ten minutes and an hour are exact up to
 //! [`MAX_RECENT`] events (then they say "at least so many"); a day is made of panes of two hours, 7 and 30 days of panes of
-//! a day. Memory is bounded by the four constants; a typical customer takes about 300 bytes.
+//! a day. Memory is bounded by the four constants; a typical customer takes about 250 bytes.
 //! Deliberately absent: what is unusual. This only answers what was before.
 
 use super::groups::Keep;
@@ -57,42 +57,19 @@ pub struct Touch {
     pub flags: u8,
 }
 
-#[derive(Clone, Debug, PartialEq, bitcode::Encode, bitcode::Decode)]
-struct Recent {
-    time_ms: i64,
-    amount: f32,
-    failure: bool,
-}
-
-#[derive(Clone, Debug, PartialEq, bitcode::Encode, bitcode::Decode)]
-struct Pane {
-    /// Number of the pane since the epoch; negative for those of two hours, to keep both in one list.
-    index: i32,
-    count: u32,
-    sum: f32,
-    refunds: u16,
-    coupons: u16,
-}
-
-#[derive(Clone, Debug, PartialEq, bitcode::Encode, bitcode::Decode)]
-struct Partner {
-    place: u8,
-    hash: u32,
-    last_s: u32,
-}
-
-/// State of one entity.
+/// State of one entity. Its lists are one allocation, because most entities are seen once or twice and there are millions:
+/// panes, partners and recent events behind each other, as words of 32 bits.
 #[derive(Clone, Debug, PartialEq, bitcode::Encode, bitcode::Decode)]
 pub struct EntityState {
     first_ms: i64,
     last_ms: i64,
-    recent: Vec<Recent>,
-    panes: Vec<Pane>,
-    partners: Vec<Partner>,
     amounts: u32,
     mean: f32,
     variance: f32,
     max: f32,
+    lists: Box<[u32]>,
+    panes: u8,
+    partners: u8,
 }
 
 impl Keep for EntityState {
@@ -101,12 +78,47 @@ impl Keep for EntityState {
     }
 }
 
-/// Room for one more and half of what is there: most entities are seen once or twice, and a `Vec` left alone makes room for
-/// four at once.
-fn make_room<T>(list: &mut Vec<T>) {
-    if list.len() == list.capacity() {
-        list.reserve_exact(1 + list.len() / 2);
+/// Words of a recent event: when (see [`mark`]), amount.
+const RECENT: usize = 2;
+/// Words of a pane: its number since the epoch (negative for those of two hours, to keep both in one list), count, sum, and
+/// refunds with coupons in the upper half.
+const PANE: usize = 4;
+/// Words of a partner: which, hash, when it was seen last in s.
+const PARTNER: usize = 3;
+
+/// Time of a recent event, modulo 25 days, with its failure in the lowest bit. Enough, because all of them go when an hour has
+/// passed since the last.
+fn mark(time_ms: i64, failure: bool) -> u32 {
+    (time_ms << 1) as u32 | u32::from(failure)
+}
+/// How long before `now_ms` that was.
+fn age_ms(mark: u32, now_ms: i64) -> i64 {
+    i64::from(((now_ms << 1) as u32).wrapping_sub(mark & !1) >> 1)
+}
+/// Puts words before those at `at`; the list is as large as it must be.
+fn insert<const N: usize>(words: &mut Vec<u32>, at: usize, new: [u32; N]) {
+    words.reserve_exact(N);
+    words.extend_from_slice(&new);
+    if let Some(behind) = words.get_mut(at..) {
+        behind.rotate_right(N);
     }
+}
+/// Keeps those of the items of `N` words in `words[from..to]` for which `keep` says so; how many words are gone.
+fn retain<const N: usize>(words: &mut Vec<u32>, from: usize, to: usize, keep: impl Fn(&[u32; N]) -> bool) -> usize {
+    let items = words.get(from..to).unwrap_or_default();
+    if items.as_chunks::<N>().0.iter().all(&keep) {
+        return 0;
+    }
+    let (items, mut kept) = (words.get_mut(from..to).unwrap_or_default().as_chunks_mut::<N>().0, 0);
+    for at in 0..items.len() {
+        if keep(&items[at]) {
+            items[kept] = items[at];
+            kept += 1;
+        }
+    }
+    let gone = to - from - N * kept;
+    words.drain(from + N * kept..to);
+    gone
 }
 fn short_pane(time_ms: i64) -> i32 {
     -1 - (time_ms.div_euclid(SHORT_PANE_MS) as i32)
@@ -121,122 +133,146 @@ impl EntityState {
         EntityState {
             first_ms: time_ms,
             last_ms: i64::MIN,
-            recent: Vec::new(),
-            panes: Vec::new(),
-            partners: Vec::new(),
             amounts: 0,
             mean: 0.0,
             variance: 0.0,
             max: 0.0,
+            lists: Box::default(),
+            panes: 0,
+            partners: 0,
         }
+    }
+
+    /// Something of what it points to: see [`super::groups::KeyGroups::look`].
+    pub fn look(&self) -> u32 {
+        self.lists.first().copied().unwrap_or(0)
     }
 
     /// Answers what was before this event, then takes it in.
     pub fn touch(&mut self, touch: &Touch) -> Answer {
         let now_ms = touch.time_ms.max(self.last_ms);
-        self.prune(now_ms);
-        let answer = self.answer(touch, now_ms);
-        self.take(touch, now_ms);
+        let mut words = std::mem::take(&mut self.lists).into_vec();
+        if words.is_empty() {
+            let partners = touch.partners.iter().filter(|hash| **hash != 0).count();
+            words.reserve_exact(RECENT + 2 * PANE + partners * PARTNER);
+        } else {
+            self.prune(&mut words, now_ms);
+        }
+        let answer = self.answer(&words, touch, now_ms);
+        self.take(&mut words, touch, now_ms);
+        self.lists = words.into_boxed_slice();
         answer
     }
 
-    fn prune(&mut self, now_ms: i64) {
-        self.recent.retain(|r| r.time_ms > now_ms - HOUR_MS);
-        let (day, short) = (day_pane(now_ms), short_pane(now_ms));
-        self.panes.retain(|p| if p.index < 0 { p.index < short + 12 } else { p.index > day - 30 });
+    /// Where partners and recent events begin.
+    fn places(&self) -> (usize, usize) {
+        let partners = PANE * usize::from(self.panes);
+        (partners, partners + PARTNER * usize::from(self.partners))
     }
 
-    fn answer(&self, touch: &Touch, now_ms: i64) -> Answer {
+    fn prune(&mut self, words: &mut Vec<u32>, now_ms: i64) {
+        let (partners, recent) = self.places();
+        if now_ms.saturating_sub(self.last_ms) >= HOUR_MS {
+            words.truncate(recent);
+        } else {
+            let end = words.len();
+            retain::<RECENT>(words, recent, end, |r| age_ms(r[0], now_ms) < HOUR_MS);
+        }
+        let (day, short) = (day_pane(now_ms), short_pane(now_ms));
+        let current = |p: &[u32; PANE]| {
+            let index = p[0] as i32;
+            if index < 0 { index < short + 12 } else { index > day - 30 }
+        };
+        self.panes -= (retain::<PANE>(words, 0, partners, current) / PANE) as u8;
+    }
+
+    fn answer(&self, words: &[u32], touch: &Touch, now_ms: i64) -> Answer {
         let mut a = Answer { age_s: (now_ms - self.first_ms) as f32 / 1000.0, ..Answer::default() };
         if self.last_ms != i64::MIN {
             a.gap_s = (touch.time_ms - self.last_ms).max(0) as f32 / 1000.0;
         }
-        for r in &self.recent {
-            let within_10m = r.time_ms > now_ms - 10 * MINUTE_MS;
+        let (partners, recent) = self.places();
+        for [when, amount] in words.get(recent..).unwrap_or_default().as_chunks().0 {
+            let (amount, failure) = (f32::from_bits(*amount), when & 1 == 1);
+            let within_10m = age_ms(*when, now_ms) < 10 * MINUTE_MS;
             a.counts[1] += 1;
-            a.sums[1] += r.amount;
-            a.failures[1] += u16::from(r.failure);
+            a.sums[1] += amount;
+            a.failures[1] += u16::from(failure);
             a.counts[0] += u32::from(within_10m);
-            a.sums[0] += if within_10m { r.amount } else { 0.0 };
-            a.failures[0] += u16::from(within_10m && r.failure);
+            a.sums[0] += if within_10m { amount } else { 0.0 };
+            a.failures[0] += u16::from(within_10m && failure);
         }
         let week = day_pane(now_ms) - 7;
-        for p in &self.panes {
-            if p.index < 0 {
-                a.counts[2] += p.count;
-                a.sums[2] += p.sum;
-                a.coupons_1d = a.coupons_1d.saturating_add(p.coupons);
+        for [index, count, sum, rare] in words.get(..partners).unwrap_or_default().as_chunks().0 {
+            let (index, sum, refunds, coupons) =
+                (*index as i32, f32::from_bits(*sum), *rare as u16, (rare >> 16) as u16);
+            if index < 0 {
+                a.counts[2] += count;
+                a.sums[2] += sum;
+                a.coupons_1d = a.coupons_1d.saturating_add(coupons);
                 continue;
             }
-            a.counts[4] += p.count;
-            a.sums[4] += p.sum;
-            a.refunds_30d = a.refunds_30d.saturating_add(p.refunds);
-            if p.index > week {
-                a.counts[3] += p.count;
-                a.sums[3] += p.sum;
+            a.counts[4] += count;
+            a.sums[4] += sum;
+            a.refunds_30d = a.refunds_30d.saturating_add(refunds);
+            if index > week {
+                a.counts[3] += count;
+                a.sums[3] += sum;
             }
         }
         (a.amounts, a.mean, a.max_amount) = (self.amounts, self.mean, self.max);
         a.deviation = self.variance.sqrt();
-        self.answer_partners(touch, now_ms, &mut a);
+        answer_partners(words.get(partners..recent).unwrap_or_default(), touch, now_ms, &mut a);
         a
     }
 
-    fn answer_partners(&self, touch: &Touch, now_ms: i64, a: &mut Answer) {
-        let day_ago_s = ((now_ms - DAY_MS) / 1000).max(0) as u32;
-        let mut known = [false; 4];
-        let mut any = [false; 4];
-        for p in &self.partners {
-            let i = usize::from(p.place);
-            a.distinct_1d[i] += u16::from(p.last_s > day_ago_s);
-            any[i] = true;
-            known[i] |= p.hash == touch.partners[i];
-        }
-        for i in [pair::COUNTRY, pair::DEVICE, pair::CARD, pair::CUSTOMER] {
-            if touch.partners[i] != 0 && any[i] && !known[i] {
-                a.new_pair |= 1 << i;
-            }
-        }
-    }
-
-    fn take(&mut self, touch: &Touch, now_ms: i64) {
+    fn take(&mut self, words: &mut Vec<u32>, touch: &Touch, now_ms: i64) {
         self.last_ms = now_ms;
         self.first_ms = self.first_ms.min(touch.time_ms);
         let amount = if touch.amount.is_finite() { touch.amount } else { 0.0 };
         if touch.time_ms > now_ms - HOUR_MS {
-            if self.recent.len() == MAX_RECENT {
-                self.recent.remove(0);
+            let (_, recent) = self.places();
+            if words.len() >= recent + MAX_RECENT * RECENT {
+                words.drain(recent..recent + RECENT);
             }
             let failure = touch.flags & flag::FAILURE != 0;
-            make_room(&mut self.recent);
-            self.recent.push(Recent { time_ms: touch.time_ms, amount, failure });
+            let end = words.len();
+            insert(words, end, [mark(touch.time_ms, failure), amount.to_bits()]);
         }
         let (short, day) = (short_pane(touch.time_ms), day_pane(touch.time_ms));
         if short < short_pane(now_ms) + 12 {
-            self.count(short, touch, amount);
+            self.count(words, short, touch, amount);
         }
         if day > day_pane(now_ms) - 30 {
-            self.count(day, touch, amount);
+            self.count(words, day, touch, amount);
         }
         if touch.amount.is_finite() && touch.flags & flag::LATE == 0 {
             self.learn(touch.amount);
         }
         for (place, hash) in touch.partners.iter().enumerate().filter(|p| *p.1 != 0) {
-            self.meet(place as u8, *hash, (now_ms / 1000).max(0) as u32);
+            self.meet(words, place as u32, *hash, (now_ms / 1000).max(0) as u32);
         }
     }
 
-    fn count(&mut self, index: i32, touch: &Touch, amount: f32) {
-        let at = self.panes.iter().rposition(|p| p.index == index).unwrap_or_else(|| {
-            make_room(&mut self.panes);
-            self.panes.push(Pane { index, count: 0, sum: 0.0, refunds: 0, coupons: 0 });
-            self.panes.len() - 1
-        });
-        let Some(pane) = self.panes.get_mut(at) else { return };
-        pane.count += 1;
-        pane.sum += amount;
-        pane.refunds = pane.refunds.saturating_add(u16::from(touch.flags & flag::REFUND != 0));
-        pane.coupons = pane.coupons.saturating_add(u16::from(touch.flags & flag::COUPON != 0));
+    fn count(&mut self, words: &mut Vec<u32>, index: i32, touch: &Touch, amount: f32) {
+        let (end, _) = self.places();
+        let panes = words.get_mut(..end).unwrap_or_default().as_chunks_mut::<PANE>().0;
+        let (refund, coupon) = (touch.flags & flag::REFUND != 0, touch.flags & flag::COUPON != 0);
+        match panes.iter_mut().rev().find(|p| p[0] as i32 == index) {
+            Some([_, count, sum, rare]) => {
+                *count += 1;
+                *sum = (f32::from_bits(*sum) + amount).to_bits();
+                let (refunds, coupons) = (*rare as u16, (*rare >> 16) as u16);
+                *rare = u32::from(refunds.saturating_add(u16::from(refund)))
+                    | u32::from(coupons.saturating_add(u16::from(coupon))) << 16;
+            }
+            None => {
+                let rare = u32::from(refund) | u32::from(coupon) << 16;
+                // 0 + amount, as every later sum begins: -0.0 is no sum
+                insert(words, end, [index as u32, 1, (0.0 + amount).to_bits(), rare]);
+                self.panes += 1;
+            }
+        }
     }
 
     /// Mean and variance of asinh(amount) with a memory (West 1979, weight at least 1/`MEMORY`).
@@ -250,25 +286,44 @@ impl EntityState {
         self.max = self.max.max(amount);
     }
 
-    fn meet(&mut self, place: u8, hash: u32, now_s: u32) {
-        if let Some(p) = self.partners.iter_mut().find(|p| p.place == place && p.hash == hash) {
-            p.last_s = p.last_s.max(now_s);
+    fn meet(&mut self, words: &mut Vec<u32>, place: u32, hash: u32, now_s: u32) {
+        let (from, to) = self.places();
+        let partners = words.get_mut(from..to).unwrap_or_default().as_chunks_mut::<PARTNER>().0;
+        if let Some(p) = partners.iter_mut().find(|p| p[0] == place && p[1] == hash) {
+            p[2] = p[2].max(now_s);
             return;
         }
-        if self.partners.len() == MAX_PARTNERS {
-            let oldest = (0..self.partners.len()).min_by_key(|i| self.partners[*i].last_s).unwrap_or(0);
-            self.partners.remove(oldest);
+        if partners.len() < MAX_PARTNERS {
+            insert(words, to, [place, hash, now_s]);
+            self.partners += 1;
+        } else if let Some(oldest) = (0..partners.len()).min_by_key(|i| partners[*i][2])
+            && let Some(behind) = partners.get_mut(oldest..)
+        {
+            behind.rotate_left(1);
+            behind.last_mut().into_iter().for_each(|p| *p = [place, hash, now_s]);
         }
-        make_room(&mut self.partners);
-        self.partners.push(Partner { place, hash, last_s: now_s });
     }
 
     /// Bytes it takes, with what it points to.
     pub fn bytes(&self) -> usize {
-        size_of::<Self>()
-            + self.recent.capacity() * size_of::<Recent>()
-            + self.panes.capacity() * size_of::<Pane>()
-            + self.partners.capacity() * size_of::<Partner>()
+        size_of::<Self>() + size_of_val(&*self.lists)
+    }
+}
+
+fn answer_partners(partners: &[u32], touch: &Touch, now_ms: i64, a: &mut Answer) {
+    let day_ago_s = ((now_ms - DAY_MS) / 1000).max(0) as u32;
+    let mut known = [false; 4];
+    let mut any = [false; 4];
+    for [place, hash, last_s] in partners.as_chunks().0 {
+        let i = (*place & 3) as usize;
+        a.distinct_1d[i] += u16::from(*last_s > day_ago_s);
+        any[i] = true;
+        known[i] |= *hash == touch.partners[i];
+    }
+    for i in [pair::COUNTRY, pair::DEVICE, pair::CARD, pair::CUSTOMER] {
+        if touch.partners[i] != 0 && any[i] && !known[i] {
+            a.new_pair |= 1 << i;
+        }
     }
 }
 
@@ -338,7 +393,7 @@ mod tests {
                 state.touch(&t);
             }
         }
-        assert!(state.bytes() <= 420, "{} bytes", state.bytes());
+        assert!(state.bytes() <= 260, "{} bytes", state.bytes());
     }
 
     #[test]

@@ -4,12 +4,11 @@
 //! Everything here is by group and in the order of application, so another number of workers keeps and evicts the same keys.
 //! `begin` only marks groups. A marked group is copied when it is touched first, the others a few at a time. A section holds
 //! the keys changed since the last checkpoint; every [`ROTATE`]-th time, in turn, the whole group, so that the last
-//! [`ROTATE`] checkpoints hold everything.
+//! [`ROTATE`] checkpoints hold everything. Before the first checkpoint nothing is listed, and that one is whole.
 //! Deliberately absent: encoding (a section is a copy; another thread turns it into bytes).
 
-use std::collections::hash_map::Entry;
-use std::collections::{HashMap, VecDeque};
-use std::hash::{BuildHasherDefault, Hasher};
+use hashbrown::HashTable;
+use std::collections::VecDeque;
 
 /// Key-groups, for ever: `key % KEY_GROUPS`.
 pub const KEY_GROUPS: usize = 1024;
@@ -29,18 +28,8 @@ pub fn owner_of(key: u64, peers: usize) -> u64 {
 }
 
 /// Keys are hashes already; but inside a group the low ten bits are all the same, so those must not choose the bucket.
-#[derive(Default)]
-pub struct Rotated(u64);
-impl Hasher for Rotated {
-    fn finish(&self) -> u64 {
-        self.0
-    }
-    fn write(&mut self, bytes: &[u8]) {
-        bytes.iter().for_each(|b| self.0 = self.0.rotate_left(8) ^ u64::from(*b));
-    }
-    fn write_u64(&mut self, x: u64) {
-        self.0 = x.rotate_right(20);
-    }
+fn bucket_hash(key: u64) -> u64 {
+    key.rotate_right(20)
 }
 
 /// What may be kept by key.
@@ -61,18 +50,73 @@ pub struct Section<S> {
 }
 
 struct Slot<S> {
+    key: u64,
     state: S,
-    born: u64,
+    /// Number of the birth in its group, of which four thousand million are more than will be.
+    born: u32,
+    /// Listed in [`Group::dirty`], which it stays when another key takes the slot.
     dirty: bool,
+    /// Holds a key: one that is free keeps its last state until it is taken again.
+    used: bool,
+}
+
+/// Slots of one allocation: none is ever moved, and few are empty.
+const CHUNK: usize = 16;
+
+/// A group's slots by number.
+struct Slots<S> {
+    chunks: Vec<Vec<Slot<S>>>,
+    len: u32,
+    free: Vec<u32>,
+}
+impl<S> Slots<S> {
+    fn get(&self, at: u32) -> Option<&Slot<S>> {
+        self.chunks.get(at as usize / CHUNK)?.get(at as usize % CHUNK)
+    }
+    fn get_mut(&mut self, at: u32) -> Option<&mut Slot<S>> {
+        self.chunks.get_mut(at as usize / CHUNK)?.get_mut(at as usize % CHUNK)
+    }
+    fn has(&self, at: u32, key: u64) -> bool {
+        self.get(at).is_some_and(|slot| slot.key == key)
+    }
+    fn hash(&self, at: u32) -> u64 {
+        self.get(at).map_or(0, |slot| bucket_hash(slot.key))
+    }
+    /// Where the new state is.
+    fn put(&mut self, key: u64, born: u32, state: S) -> u32 {
+        if let Some(at) = self.free.pop() {
+            if let Some(slot) = self.get_mut(at) {
+                (slot.key, slot.state, slot.born, slot.used) = (key, state, born, true);
+            }
+            return at;
+        }
+        let at = self.len;
+        // a small group's only chunk grows with it
+        let first = self.chunks.is_empty();
+        if at as usize == CHUNK * self.chunks.len() {
+            self.chunks.push(if first { Vec::new() } else { Vec::with_capacity(CHUNK) });
+        }
+        if let Some(chunk) = self.chunks.last_mut() {
+            chunk.push(Slot { key, state, born, dirty: false, used: true });
+        }
+        self.len += 1;
+        at
+    }
 }
 
 struct Group<S> {
-    /// Boxed: half of a table's places are empty, and those of a small one cost little.
-    slots: HashMap<u64, Box<Slot<S>>, BuildHasherDefault<Rotated>>,
-    /// Keys by birth, for the eviction.
-    queue: VecDeque<u64>,
-    births: u64,
-    dirty: Vec<u64>,
+    /// Numbers of slots by key.
+    table: HashTable<u32>,
+    slots: Slots<S>,
+    /// Slots by birth, for the eviction.
+    queue: VecDeque<u32>,
+    births: u32,
+    /// Slots changed since the last checkpoint.
+    dirty: Vec<u32>,
+    /// Keys forgotten since the last checkpoint.
+    gone: Vec<u64>,
+    /// A checkpoint holds this group: from then on what changes is listed. Before, the whole group is what changed.
+    kept: bool,
     marked: bool,
     full: bool,
     /// The first-born has not expired before this; a hint, found anew after a restart.
@@ -81,10 +125,13 @@ struct Group<S> {
 impl<S> Default for Group<S> {
     fn default() -> Self {
         Group {
-            slots: HashMap::default(),
+            table: HashTable::new(),
+            slots: Slots { chunks: Vec::new(), len: 0, free: Vec::new() },
             queue: VecDeque::new(),
             births: 0,
             dirty: Vec::new(),
+            gone: Vec::new(),
+            kept: false,
             marked: false,
             full: false,
             fresh_until: i64::MIN,
@@ -95,45 +142,72 @@ impl<S> Default for Group<S> {
 impl<S: Keep> Group<S> {
     fn copy(&mut self, group: usize) -> Section<S> {
         self.marked = false;
-        let mut rows = Vec::with_capacity(if self.full { self.queue.len() } else { self.dirty.len() });
-        let row = |key: u64, slot: Option<&Slot<S>>| (key, slot.map_or(0, |s| s.born), slot.map(|s| s.state.clone()));
-        if self.full {
-            rows.extend(self.queue.iter().map(|key| row(*key, self.slots.get(key).map(Box::as_ref))));
-        }
-        for key in self.dirty.drain(..) {
-            let slot = self.slots.get_mut(&key);
-            if !self.full {
-                rows.push(row(key, slot.as_deref().map(Box::as_ref)));
+        let from = if self.full { &*self.queue.make_contiguous() } else { &self.dirty[..] };
+        let row = |slot: &Slot<S>| slot.used.then(|| (slot.key, u64::from(slot.born), Some(slot.state.clone())));
+        let mut rows = Vec::with_capacity(from.len() + self.gone.len());
+        rows.extend(from.iter().filter_map(|at| row(self.slots.get(*at)?)));
+        for key in self.gone.drain(..) {
+            // one that came back is among the others
+            let back = self.table.find(bucket_hash(key), |at| self.slots.has(*at, key)).is_some();
+            if !(self.full || back) {
+                rows.push((key, 0, None));
             }
-            if let Some(slot) = slot {
+        }
+        for at in self.dirty.drain(..) {
+            if let Some(slot) = self.slots.get_mut(at) {
                 slot.dirty = false;
             }
         }
         Section { group: group as u16, full: self.full, rows }
     }
 
-    fn forget(&mut self, key: u64) {
-        if self.slots.remove(&key).is_some_and(|slot| !slot.dirty) {
-            self.dirty.push(key);
+    fn find(&self, key: u64) -> Option<u32> {
+        self.table.find(bucket_hash(key), |at| self.slots.has(*at, key)).copied()
+    }
+
+    fn add(&mut self, key: u64, born: u32, state: S) -> u32 {
+        let at = self.slots.put(key, born, state);
+        self.queue.push_back(at);
+        let slots = &self.slots;
+        self.table.insert_unique(bucket_hash(key), at, |at| slots.hash(*at));
+        at
+    }
+
+    /// The slot changes.
+    fn change(&mut self, at: u32) {
+        if let (true, Some(slot)) = (self.kept, self.slots.get_mut(at))
+            && !std::mem::replace(&mut slot.dirty, true)
+        {
+            self.dirty.push(at);
         }
+    }
+
+    /// The slot, which is out of the queue already, becomes free.
+    fn forget(&mut self, at: u32) {
+        let Some(slot) = self.slots.get_mut(at) else { return };
+        slot.used = false;
+        let key = slot.key;
+        if self.kept {
+            self.gone.push(key);
+        }
+        if let Ok(known) = self.table.find_entry(bucket_hash(key), |other| *other == at) {
+            known.remove();
+        }
+        self.slots.free.push(at);
     }
 
     /// Makes room: the first-born goes, but one still in use goes to the back of the queue instead, a few times.
     fn evict(&mut self, now_ms: i64) {
         for chance in 0..=SECOND_CHANCES {
-            let Some(key) = self.queue.pop_front() else { return };
-            let spare = chance < SECOND_CHANCES && self.slots.get(&key).is_some_and(|s| s.state.active(now_ms));
-            if !spare {
-                return self.forget(key);
+            let Some(at) = self.queue.pop_front() else { return };
+            let Some(slot) = self.slots.get_mut(at) else { return };
+            if chance == SECOND_CHANCES || !slot.state.active(now_ms) {
+                return self.forget(at);
             }
-            self.births += 1;
-            if let Some(slot) = self.slots.get_mut(&key) {
-                slot.born = self.births;
-                if !std::mem::replace(&mut slot.dirty, true) {
-                    self.dirty.push(key);
-                }
-            }
-            self.queue.push_back(key);
+            self.births = self.births.saturating_add(1);
+            slot.born = self.births;
+            self.change(at);
+            self.queue.push_back(at);
         }
     }
 }
@@ -166,53 +240,56 @@ impl<S: Keep> KeyGroups<S> {
         rows.sort_unstable_by_key(|row| row.1);
         let Some(g) = self.groups.get_mut(group) else { return };
         self.len += rows.len();
-        g.births = rows.last().map_or(0, |row| row.1);
-        g.queue = rows.iter().map(|row| row.0).collect();
-        g.slots =
-            rows.into_iter().map(|(key, born, state)| (key, Box::new(Slot { state, born, dirty: false }))).collect();
+        *g = Group { births: rows.last().map_or(0, |row| row.1 as u32), kept: true, ..Group::default() };
+        for (key, born, state) in rows {
+            g.add(key, born as u32, state);
+        }
+    }
+
+    /// Looks at the state of `key` and at what it points to, if there is any. Where several are looked at before the first is
+    /// touched, their memory is fetched at once.
+    pub fn look(&self, key: u64, into: impl Fn(&S) -> u32) -> u32 {
+        let Some(g) = self.groups.get(group_of(key)) else { return 0 };
+        g.find(key).and_then(|at| g.slots.get(at)).map_or(0, |slot| into(&slot.state))
     }
 
     /// The state of `key` for reading and writing, made by `new` when there is none. `now_ms` decides who is active.
     pub fn touch(&mut self, key: u64, now_ms: i64, new: impl FnOnce() -> S) -> &mut S {
-        let at = group_of(key);
-        let g = &mut self.groups[at];
+        let group = group_of(key);
+        let g = &mut self.groups[group];
         if g.marked {
-            self.copied.push(g.copy(at));
+            self.copied.push(g.copy(group));
         }
-        // only a full group pays for a second look
-        if g.queue.len() >= self.cap && !g.slots.contains_key(&key) {
-            g.evict(now_ms);
-            self.evicted += 1;
-            self.len -= 1;
-        }
-        let slot = match g.slots.entry(key) {
-            Entry::Occupied(known) => known.into_mut(),
-            Entry::Vacant(place) => {
+        let at = match g.find(key) {
+            Some(at) => at,
+            None => {
+                if g.queue.len() >= self.cap {
+                    g.evict(now_ms);
+                    self.evicted += 1;
+                    self.len -= 1;
+                }
                 self.len += 1;
-                g.births += 1;
-                g.queue.push_back(key);
-                place.insert(Box::new(Slot { state: new(), born: g.births, dirty: false }))
+                g.births = g.births.saturating_add(1);
+                g.add(key, g.births, new())
             }
         };
-        if !std::mem::replace(&mut slot.dirty, true) {
-            g.dirty.push(key);
-        }
-        &mut slot.state
+        g.change(at);
+        &mut g.slots.chunks[at as usize / CHUNK][at as usize % CHUNK].state
     }
 
     /// Forgets the first-born of the key's group as long as they are from before `since_ms`; `time_of` says when one is from,
     /// and may only grow.
     pub fn expire(&mut self, key: u64, since_ms: i64, time_of: impl Fn(&S) -> i64) {
-        let at = group_of(key);
-        let g = &mut self.groups[at];
+        let group = group_of(key);
+        let g = &mut self.groups[group];
         // the first-born's slot is seldom in the cache: not looked at while it cannot have expired
         while let Some(front) = g.queue.front().copied().filter(|_| g.fresh_until < since_ms) {
-            if let Some(time_ms) = g.slots.get(&front).map(|slot| time_of(&slot.state)).filter(|t| *t >= since_ms) {
+            if let Some(time_ms) = g.slots.get(front).map(|slot| time_of(&slot.state)).filter(|t| *t >= since_ms) {
                 g.fresh_until = time_ms;
                 return;
             }
             if g.marked {
-                self.copied.push(g.copy(at));
+                self.copied.push(g.copy(group));
             }
             g.queue.pop_front();
             g.forget(front);
@@ -224,8 +301,10 @@ impl<S: Keep> KeyGroups<S> {
     pub fn begin(&mut self, number: u64) {
         self.copy(KEY_GROUPS);
         for (i, g) in self.groups.iter_mut().enumerate() {
-            g.full = i as u64 % ROTATE == number % ROTATE && !g.queue.is_empty();
-            g.marked = g.full || !g.dirty.is_empty();
+            let turn = i as u64 % ROTATE == number % ROTATE;
+            g.full = !g.queue.is_empty() && (turn || !g.kept);
+            g.marked = g.full || !g.dirty.is_empty() || !g.gone.is_empty();
+            g.kept = true;
         }
         self.next = 0;
     }
@@ -344,6 +423,30 @@ mod tests {
                 prop_assert_eq!(apply(&mut twin, key(k), now), apply(&mut groups, key(k), now));
             }
         }
+    }
+
+    #[test]
+    fn what_is_forgotten_is_gone_from_the_next_checkpoint_and_may_come_back() {
+        let (mut groups, mut history) = (KeyGroups::new(10), vec![]);
+        let key = |i: u64| i * KEY_GROUPS as u64;
+        let mut checkpoint = |groups: &mut KeyGroups<Count>| {
+            groups.begin(1 + history.len() as u64);
+            groups.copy(KEY_GROUPS);
+            history.push(groups.take_copied());
+            let mut keys: Vec<u64> = rebuild(&history)[0].iter().map(|row| row.0 / KEY_GROUPS as u64).collect();
+            keys.sort_unstable();
+            keys
+        };
+        apply(&mut groups, key(1), 0);
+        apply(&mut groups, key(2), 5);
+        assert_eq!(checkpoint(&mut groups), [1, 2], "the first is whole though nothing was listed before");
+        groups.expire(key(2), 3, |count| count.1);
+        apply(&mut groups, key(3), 6);
+        assert_eq!((groups.len(), checkpoint(&mut groups)), (2, vec![2, 3]), "3 has taken the place of 1");
+        groups.expire(key(2), 6, |count| count.1);
+        apply(&mut groups, key(2), 7);
+        assert_eq!(apply(&mut groups, key(1), 8), 1, "it begins anew");
+        assert_eq!(checkpoint(&mut groups), [1, 2, 3]);
     }
 
     #[test]
