@@ -22,6 +22,9 @@ const BODY: u64 = 25;
 /// Every so many events of the stream, an attack of tried cards: alerts.
 const ATTACK_EVERY: u64 = 120;
 
+/// Every so many events, one on an entity that all share.
+const HOT_EVERY: u64 = 4;
+
 /// One request; status and body.
 pub fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> std::io::Result<(u16, String)> {
     let mut stream = TcpStream::connect_timeout(&address, Duration::from_secs(1))?;
@@ -53,6 +56,13 @@ impl Stream {
             return json!({"id": format!("attack-{c}-{n}"), "type": "payment.failed", "time": self.time, "customer_id": format!("t-{c}-{n}"),
                 "amount": 1.0, "device_id": format!("d-{}", attack % 40), "currency": "EUR", "ip": format!("203.0.113.{}", attack % 9),
                 "payment": {"method": "card", "card": format!("fp_{c}_{n}"), "status": "failed"}});
+        }
+        if self.n % HOT_EVERY == 0 {
+            // on a few devices and addresses that all use, so that a score depends on what came right before, in any partition
+            let (n, c) = (self.n, self.name);
+            return json!({"id": format!("hot-{c}-{n}"), "type": "payment.authorized", "time": self.time, "customer_id": format!("h-{c}-{}", n % 500),
+                "amount": 20.0 + (n % 7) as f64, "device_id": format!("hot-{}", n % 3), "currency": "EUR", "ip": format!("198.51.100.{}", n % 2),
+                "payment": {"method": "card", "card": format!("fh_{c}_{}", n % 900), "status": "authorized"}});
         }
         let mut event: Value = serde_json::from_str(&self.shop.next(1)[0]).unwrap();
         self.time = event["time"].as_str().unwrap_or(&self.time).to_owned();

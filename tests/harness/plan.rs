@@ -96,9 +96,9 @@ impl Display for Plan {
 }
 
 /// Kinds of faults in the deck.
-const KINDS: u64 = 20;
+const KINDS: u64 = 21;
 /// Between the beginnings of two faults, ms: from, and so much more. A fault may begin while another lasts.
-const GAP: (u64, u64) = (500, 2500);
+const GAP: (u64, u64) = (500, 2000);
 /// How long one lasts, ms.
 const LASTS: (u64, u64) = (800, 3200);
 
@@ -130,12 +130,13 @@ fn shape(random: &mut Random) -> Shape {
 }
 
 fn mode(random: &mut Random) -> Mode {
-    match random.below(6) {
+    match random.below(7) {
         0 => Mode::Cut,
         1 => Mode::Hold(None),
         2 => Mode::Hold(Some(random.below(2))),
         3 => Mode::Delay(20 + random.below(400)),
         4 => Mode::Swallow,
+        5 => Mode::Late(20 + random.below(400)),
         _ => Mode::Break(2 + random.below(30)),
     }
 }
@@ -163,10 +164,11 @@ fn fault(kind: u64, random: &mut Random) -> Fault {
         16 => Fault::Net(["peers", "kafka-gateway"][two], mode(random)),
         17 => Fault::Net(LINKS[random.below(LINKS.len() as u64) as usize], mode(random)),
         // what has not left is lost with the process: outputs of a checkpoint that did not wait, entries that nobody has seen
-        18 => {
-            let slow = [Mode::Hold(Some(random.below(2))), Mode::Delay(150 + random.below(300))][some % 2];
-            let who = [Who::Worker(0), Who::Worker(1), Who::Workers][random.below(3) as usize];
-            Fault::NetThenKill(["kafka-first", "kafka-others"][two], slow, who)
+        18 | 19 => {
+            let slow =
+                [Mode::Hold(Some(random.below(2))), Mode::Late(200 + random.below(600)), Mode::Late(500)][some % 3];
+            let who = [Who::Worker(1), Who::Workers][random.below(2) as usize];
+            Fault::NetThenKill(["kafka-first", "kafka-others"][usize::from(some == 7)], slow, who)
         }
         _ => {
             let slow = [Mode::Swallow, Mode::Delay(100 + random.below(300)), Mode::Hold(None)][some % 3];

@@ -20,6 +20,8 @@ pub enum Mode {
     Hold(Option<u64>),
     /// Everything takes so many milliseconds.
     Delay(u64),
+    /// Requests take so many milliseconds, replies are quick.
+    Late(u64),
     /// Requests pass, replies vanish.
     Swallow,
     /// One in so many pieces is lost, and its connection with it.
@@ -112,13 +114,22 @@ fn accept(client: TcpStream, shared: &Arc<Shared>) {
 /// One direction of a connection, until it ends or is broken off.
 fn pass(mut from: TcpStream, mut to: TcpStream, number: u64, shared: &Shared, lost: &AtomicBool, replies: bool) {
     let mut bytes = vec![0; 1 << 16];
-    while let Ok(n @ 1..) = from.read(&mut bytes) {
+    loop {
+        let n = match from.read(&mut bytes) {
+            Ok(0) => {
+                let _ = to.shutdown(Shutdown::Write); // it may be gone; the other direction may go on
+                return;
+            }
+            Ok(n) => n,
+            Err(_) => break,
+        };
         let came = Instant::now();
         let mode = loop {
             let mode = *shared.mode.lock().unwrap();
             let wait = match mode {
                 Mode::Hold(of) => of.is_none_or(|of| number % 2 == of),
-                Mode::Delay(ms) => came.elapsed() < Duration::from_millis(ms),
+                Mode::Late(_) if replies => false,
+                Mode::Delay(ms) | Mode::Late(ms) => came.elapsed() < Duration::from_millis(ms),
                 _ => false,
             };
             if !wait {
