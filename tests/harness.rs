@@ -7,6 +7,7 @@
 //! - `PULSE_HARNESS_SEEDS=7,8,9` runs these seeds (`cargo test --test harness -- --nocapture` shows the plan and what was found);
 //! - `PULSE_HARNESS_COUNT=50` runs so many seeds, beginning with the clock's;
 //! - `PULSE_HARNESS_SECONDS=60` makes faults for so long in each run;
+//! - `PULSE_HARNESS_PLAN=1` shows the plans, and does nothing;
 //! - `PULSE_HARNESS_MINUTES=120` is one run of so long: a soak, in which memory and descriptors must not grow.
 //!
 //! `PULSE_HARNESS_PROGRAM` is another build of the program to test, say with a fault put in.
@@ -83,6 +84,9 @@ fn one(seed: u64, seconds: u64) -> bool {
     let plan = Plan::new(seed, seconds * 1000);
     let begun = Instant::now();
     println!("\n{plan}");
+    if number("PULSE_HARNESS_PLAN").is_some() {
+        return true;
+    }
     let world = World::new(&plan);
     world.start();
     world.start_workers(&mut world.workers.lock().unwrap(), plan.shape);
@@ -97,10 +101,10 @@ fn one(seed: u64, seconds: u64) -> bool {
         faults::run(&world, &plan);
         println!("            healed after {:?}", begun.elapsed());
         sent.over.store(true, Release);
-        faults::heal(&world);
         drained(&world)
     });
     println!("            drained after {:?}: {found:?}", begun.elapsed());
+    faults::heal(&world);
     let ends = world.stop_workers(Duration::from_secs(30));
     let mut wrong = checks::all(&world, &sent);
     if ends.iter().any(|end| *end != Some(0)) {

@@ -13,6 +13,12 @@ use std::time::{Duration, Instant};
 /// How long a stop in order gets before it is made with -9.
 const STOP: Duration = Duration::from_secs(8);
 
+/// After so long a part that was started again is at work.
+const GROWN: Duration = Duration::from_millis(700);
+
+/// The network is slow for so long at least before a crash: longer than from one checkpoint to the next.
+const SLOW: Duration = Duration::from_millis(1200);
+
 /// Servers are one fault's at a time.
 #[derive(Default)]
 struct Servers {
@@ -76,6 +82,7 @@ fn lasting(world: &World, fault: Fault, lasts: Duration, servers: &Servers) {
         }
         Fault::Rescale(shape) => rescale(world, shape, servers),
         Fault::Net(link, mode) => net(world, link, mode, || std::thread::sleep(lasts)),
+        Fault::Crashes { who, mode, after } => after.iter().for_each(|after| crash(world, who, mode, *after)),
         Fault::NetThenKill(link, mode, who) => net(world, link, mode, || {
             std::thread::sleep(lasts);
             kill(world, who);
@@ -93,6 +100,29 @@ fn net(world: &World, link: &str, mode: Mode, meanwhile: impl FnOnce()) {
     links.iter().for_each(|link| link.set(mode));
     meanwhile();
     links.iter().for_each(|link| link.set(Mode::Pass));
+}
+
+/// Waits until they are at work, makes their network slow, and kills them with what is on its way.
+fn crash(world: &World, who: Who, mode: Mode, after: u64) {
+    let workers = who == Who::Workers;
+    let links = if workers {
+        ["kafka-first", "kafka-others"].map(|l| world.links(l))
+    } else {
+        ["store-persist"; 2].map(|l| world.links(l))
+    };
+    std::thread::sleep(GROWN);
+    let at_work = world.at_work();
+    links.iter().flatten().for_each(|link| link.set(mode));
+    std::thread::sleep(SLOW + Duration::from_millis(after));
+    kill(world, who);
+    links.iter().flatten().for_each(|link| {
+        link.reset();
+        link.set(Mode::Pass);
+    });
+    let since = Instant::now();
+    while workers && world.at_work() == at_work && since.elapsed() < STOP || since.elapsed() < GROWN {
+        std::thread::sleep(Duration::from_millis(20));
+    }
 }
 
 fn name(who: Who) -> String {
@@ -162,10 +192,11 @@ fn rescale(world: &World, shape: Shape, servers: &Servers) {
 /// Ends what is left of the faults: the replaced ones that still live. What they may not do is a complaint.
 pub fn heal(world: &World) {
     for (name, mut child) in std::mem::take(&mut locked(&world.workers).zombies) {
-        // gateways and deliveries may be several; whoever owned the log, or reads for the store, may not
+        // gateways and deliveries may be several; whoever owned the log may not. One that was frozen while it waited for the others
+        // to join may wait for a minute
         let alone = World::works(&name);
         let end = if alone {
-            parts::wait(&mut child, Duration::from_secs(20))
+            parts::wait(&mut child, Duration::from_secs(70))
         } else {
             child.try_wait().unwrap().map(|end| end.code().unwrap_or(-1))
         };

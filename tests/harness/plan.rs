@@ -58,6 +58,12 @@ pub enum Fault {
     Net(&'static str, Mode),
     /// The network holds or is slow, and then who stands behind it dies with all that was on its way.
     NetThenKill(&'static str, Mode, Who),
+    /// What they send to brokers or store is slow, and so long after they are at work they die with what is on its way; again and again.
+    Crashes {
+        who: Who,
+        mode: Mode,
+        after: [u64; 3],
+    },
 }
 
 /// A fault, when it begins and when it is over, ms since the start.
@@ -96,7 +102,7 @@ impl Display for Plan {
 }
 
 /// Kinds of faults in the deck.
-const KINDS: u64 = 21;
+const KINDS: u64 = 22;
 /// Between the beginnings of two faults, ms: from, and so much more. A fault may begin while another lasts.
 const GAP: (u64, u64) = (500, 2000);
 /// How long one lasts, ms.
@@ -104,10 +110,9 @@ const LASTS: (u64, u64) = (800, 3200);
 
 impl Plan {
     pub fn new(seed: u64, length: u64) -> Plan {
-        let mut random = Random(seed);
-        for _ in 0..4 {
-            random.below(2); // seeds that lie together shall not begin alike
-        }
+        // seeds that lie together shall not begin alike
+        let mut random = Random((seed + 1).wrapping_mul(0x9e37_79b9_7f4a_7c15).rotate_left(31));
+        (0..8).for_each(|_| _ = random.below(2));
         let shape = shape(&mut random);
         let (partitions, checkpoint_ms) = (4 + random.below(3) as u16, 1000 + random.below(500));
         let (mut deck, mut steps, mut at) = (Vec::new(), Vec::new(), 500);
@@ -164,14 +169,28 @@ fn fault(kind: u64, random: &mut Random) -> Fault {
         16 => Fault::Net(["peers", "kafka-gateway"][two], mode(random)),
         17 => Fault::Net(LINKS[random.below(LINKS.len() as u64) as usize], mode(random)),
         // what has not left is lost with the process: outputs of a checkpoint that did not wait, entries that nobody has seen
-        18 | 19 => {
-            let slow =
-                [Mode::Hold(Some(random.below(2))), Mode::Late(200 + random.below(600)), Mode::Late(500)][some % 3];
-            let who = [Who::Worker(1), Who::Workers][random.below(2) as usize];
-            Fault::NetThenKill(["kafka-first", "kafka-others"][usize::from(some == 7)], slow, who)
+        18 => {
+            let slow = [Mode::Hold(Some(random.below(2))), Mode::Hold(None)][two];
+            Fault::NetThenKill(
+                ["kafka-first", "kafka-others"][some % 2],
+                slow,
+                [Who::Worker(1), Who::Workers][some / 4],
+            )
+        }
+        19 => {
+            let late = 200 + random.below(600);
+            Fault::Crashes {
+                who: Who::Workers,
+                mode: Mode::Late(late),
+                after: [0; 3].map(|_| 300 + random.below(1500)),
+            }
+        }
+        20 => {
+            let mode = [Mode::Late(30 + random.below(150)), Mode::Delay(20 + random.below(100))][some % 2];
+            Fault::Crashes { who: Who::Persist, mode, after: [0; 3].map(|_| 300 + random.below(1500)) }
         }
         _ => {
-            let slow = [Mode::Swallow, Mode::Delay(100 + random.below(300)), Mode::Hold(None)][some % 3];
+            let slow = [Mode::Swallow, Mode::Hold(None)][some % 2];
             let (link, who) = [("store-persist", Who::Persist), ("store-deliver", Who::Deliver(some % 2))][two];
             Fault::NetThenKill(link, slow, who)
         }
@@ -186,5 +205,5 @@ fn a_seed_says_everything_and_a_few_seeds_have_all_faults() {
         .flat_map(|seed| Plan::new(seed, 60_000).steps)
         .map(|step| format!("{:?}", step.fault).split('(').next().unwrap().to_owned())
         .collect();
-    assert_eq!(kinds.len(), 11, "{kinds:?}");
+    assert_eq!(kinds.len(), 12, "{kinds:?}");
 }

@@ -304,12 +304,17 @@ impl World {
     pub fn ready(&self) {
         let begun = Instant::now();
         let answers = |a: &SocketAddr| matches!(crate::client::http(*a, "GET", "/readyz", ""), Ok((200, _)));
-        let at_work = || self.said().iter().any(|(name, said)| Self::works(name) && said.contains(": generation "));
-        while !(self.gateways.iter().all(answers) && at_work()) {
+        while !(self.gateways.iter().all(answers) && self.at_work() > 0) {
             let wrong = begun.elapsed().as_secs() > 60 || !self.parts.complaints.lock().unwrap().is_empty();
             assert!(!wrong, "it does not start: {:#?}", self.said());
             std::thread::sleep(Duration::from_millis(50));
         }
+    }
+    /// How often a worker process has said that it is at work.
+    pub fn at_work(&self) -> usize {
+        let said = self.said();
+        let workers = said.iter().filter(|(name, _)| Self::works(name));
+        workers.map(|(_, said)| said.matches(": generation ").count()).sum()
     }
     /// Is it a part that works on events?
     pub fn works(name: &str) -> bool {
