@@ -16,8 +16,8 @@ const STOP: Duration = Duration::from_secs(8);
 /// After so long a part that was started again is at work.
 const GROWN: Duration = Duration::from_millis(700);
 
-/// The network is slow for so long at least before a crash: longer than from one checkpoint to the next.
-const SLOW: Duration = Duration::from_millis(1200);
+/// So long the worst moment for a crash is waited for: longer than from one checkpoint to the next.
+const WORST: Duration = Duration::from_millis(4000);
 
 /// Servers are one fault's at a time.
 #[derive(Default)]
@@ -102,6 +102,28 @@ fn net(world: &World, link: &str, mode: Mode, meanwhile: impl FnOnce()) {
     links.iter().for_each(|link| link.set(Mode::Pass));
 }
 
+/// Waits for the worst moment: a new manifest, when outputs of its epochs may not be missing; a position of the store's reader that has
+/// moved, when its rows may not be missing.
+fn worst(world: &World, who: Who) {
+    let (objects, since) = (world.objects(), Instant::now());
+    let mut client = if who == Who::Persist { world.client().ok() } else { None };
+    let mut look = || match client.as_mut() {
+        None if who == Who::Persist => None,
+        None => objects.list("checkpoints").unwrap_or_default().into_iter().rfind(|name| name.ends_with(".manifest")),
+        Some(client) => {
+            let sql = "SELECT sum(position)::text FROM reader_positions WHERE reader = 'persist'";
+            client.query_one(sql, &[]).ok().and_then(|row| row.get(0))
+        }
+    };
+    let before = look();
+    while since.elapsed() < WORST {
+        if look() != before {
+            return;
+        }
+        std::thread::sleep(Duration::from_millis(3));
+    }
+}
+
 /// Waits until they are at work, makes their network slow, and kills them with what is on its way.
 fn crash(world: &World, who: Who, mode: Mode, after: u64) {
     let workers = who == Who::Workers;
@@ -113,7 +135,8 @@ fn crash(world: &World, who: Who, mode: Mode, after: u64) {
     std::thread::sleep(GROWN);
     let at_work = world.at_work();
     links.iter().flatten().for_each(|link| link.set(mode));
-    std::thread::sleep(SLOW + Duration::from_millis(after));
+    std::thread::sleep(Duration::from_millis(after));
+    worst(world, who);
     kill(world, who);
     links.iter().flatten().for_each(|link| {
         link.reset();

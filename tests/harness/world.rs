@@ -40,11 +40,11 @@ impl Random {
     }
 }
 
-/// A free port that nobody gets by chance.
+/// A free port that nobody gets by chance; the one a hundred above is the broker's too.
 pub fn port() -> u16 {
     static NEXT: AtomicU16 = AtomicU16::new(0);
     loop {
-        let port = 20_000 + (std::process::id() as u16 % 40) * 100 + NEXT.fetch_add(1, Relaxed) % 100;
+        let port = 20_000 + (std::process::id() % 40) as u16 * 200 + NEXT.fetch_add(1, Relaxed) % 100;
         if TcpListener::bind(("127.0.0.1", port)).is_ok() {
             return port;
         }
@@ -231,8 +231,8 @@ impl World {
     pub fn log(&self) -> Arc<KafkaLog> {
         KafkaLog::open_reader(&Services::get().brokers(), &self.kafka).unwrap()
     }
-    pub fn client(&self) -> postgres::Client {
-        postgres::Client::connect(&self.store(Services::get().database), postgres::NoTls).unwrap()
+    pub fn client(&self) -> Result<postgres::Client, postgres::Error> {
+        postgres::Client::connect(&self.store(Services::get().database), postgres::NoTls)
     }
     /// Starts everything but the workers.
     pub fn start(&self) {
