@@ -10,10 +10,16 @@ mod broker;
 mod equal;
 #[path = "cluster/kills.rs"]
 mod kills;
+#[path = "cluster/machines.rs"]
+mod machines;
+#[path = "cluster/namespaces.rs"]
+mod namespaces;
 #[path = "cluster/network.rs"]
 mod network;
 #[path = "cluster/page.rs"]
 mod page;
+#[path = "cluster/poison.rs"]
+mod poison;
 #[path = "kafka/same.rs"]
 mod same;
 #[path = "cluster/strangers.rs"]

@@ -31,12 +31,13 @@ pub fn all(world: &World, sent: &Sent) -> Vec<String> {
         }
     };
     check("scored and alerts as one worker makes them", &|| {
+        let alerts = log.end(partition(Topic::Alerts, 0));
         let (log, objects, dir, (tell, told)) = (log.clone(), world.objects(), world.dir.path().to_owned(), channel());
         std::thread::spawn(move || {
             tell.send(catch_unwind(AssertUnwindSafe(|| replayed(log, objects, &dir))).map_err(|e| text(&*e)))
         });
         let scored = told.recv_timeout(REPLAY).map_err(|_| "a replay of what the log says never ends".to_owned())??;
-        Ok(format!("{scored} scored events, {} alerts", log.end(partition(Topic::Alerts, 0))))
+        Ok(format!("{scored} scored events, {} alerts", alerts))
     });
     check("a cause has one output", &|| causes(&log));
     check("what was taken is scored", &|| taken(&log, sent));
