@@ -13,6 +13,10 @@ mod deploy;
 mod equal;
 #[path = "cluster/kills.rs"]
 mod kills;
+#[path = "cluster/machines.rs"]
+mod machines;
+#[path = "cluster/namespaces.rs"]
+mod namespaces;
 #[path = "cluster/network.rs"]
 mod network;
 #[path = "cluster/page.rs"]
@@ -20,6 +24,8 @@ mod page;
 #[path = "postgres/place.rs"]
 #[allow(dead_code, reason = "the helpers serve the store's own tests too")]
 mod place;
+#[path = "cluster/poison.rs"]
+mod poison;
 #[path = "kafka/same.rs"]
 mod same;
 #[path = "cluster/strangers.rs"]

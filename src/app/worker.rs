@@ -199,11 +199,12 @@ impl Start<'_> {
     fn first(self) -> Result<Worker, AppError> {
         let settings = self.settings;
         let log = which::open_first(&settings.log, settings.brokers.as_ref())?;
+        let (mut streams, crashes) = gather::gather(&self.door, &self.ours, &self.place)?;
+        poison::hear(&settings.data, &crashes).map_err(|e| part("quarantine")(&e))?;
         poison::judge(&*log, &self.objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(self.objects.clone());
         configure(&*log, &registry, &settings.detect, settings.catalogue.as_deref())?;
         let prepared = Prepared::choose(&*log, &self.objects)?;
-        let mut streams = gather::gather(&self.door, &self.ours, &self.place)?;
         let generation = log.generation();
         gather::welcome(&mut streams, generation, &prepared.chosen())?;
         let pace = Arc::<Pace>::default();
@@ -227,7 +228,9 @@ impl Start<'_> {
 
     fn other(self) -> Result<Worker, AppError> {
         let (settings, me) = (self.settings, self.settings.process);
-        let Joined { link, generation, start } = gather::join(&self.ours, &self.place)?;
+        let crashes = poison::told(&settings.data).map_err(|e| part("quarantine")(&e))?;
+        let ours = Join { crashes, ..self.ours.clone() };
+        let Joined { link, generation, start } = gather::join(&ours, &self.place)?;
         let ordered = self.stop.ordered.clone();
         let ended = self.links.ended.clone();
         let take = move |message| {
@@ -280,8 +283,12 @@ impl Start<'_> {
 /// Whoever comes when all are there is dropped: it is of another generation, and tries again.
 fn keep(door: Door) {
     let _ = std::thread::Builder::new().name("door-keeper".into()).spawn(move || {
+        let mut turned_away = 0_u64;
         while let Ok(Arrival { hello, .. }) = door.arrivals.recv() {
-            tracing::warn!(?hello, "a process that is not of this generation was turned away");
+            turned_away += 1;
+            if turned_away.is_power_of_two() {
+                tracing::warn!(?hello, turned_away, "a process that is not of this generation was turned away");
+            }
         }
     });
 }

@@ -10,6 +10,7 @@ use super::wire::{self, Join, Message};
 use super::{AGAIN, ClusterError, PATIENCE, hosts};
 use crate::engine::Chosen;
 use crate::engine::manifest::Manifest;
+use crate::engine::poison::Crash;
 use std::io::{ErrorKind, Read, Write};
 use std::net::{SocketAddr, TcpStream};
 use std::sync::mpsc::RecvTimeoutError;
@@ -39,7 +40,8 @@ pub struct Place<'a> {
 pub fn shape(process: usize, processes: usize, threads: usize, config: &str) -> Join {
     let (state, features) = Manifest::schema_now();
     let version = format!("{} (state {state}, features {features})", env!("CARGO_PKG_VERSION"));
-    Join { process, version, config: format!("{:016x}", xxh3_64(config.as_bytes())), threads, processes }
+    let config = format!("{:016x}", xxh3_64(config.as_bytes()));
+    Join { process, version, config, threads, processes, crashes: Vec::new() }
 }
 
 /// Why a process that is `theirs` cannot be with one that is `ours`.
@@ -54,8 +56,9 @@ fn mismatch(ours: &Join, theirs: &Join) -> Option<String> {
     Some(format!("{what}: the first process has {first}, process {} has {this}", theirs.process))
 }
 
-/// The first process: waits until all others have joined; their links, by number.
-pub fn gather(door: &Door, ours: &Join, place: &Place) -> Result<Vec<Option<TcpStream>>, ClusterError> {
+/// The first process: waits until all others have joined; their links, by number, and what they tell of their crashes.
+pub fn gather(door: &Door, ours: &Join, place: &Place) -> Result<(Vec<Option<TcpStream>>, Vec<Crash>), ClusterError> {
+    let mut crashes = Vec::new();
     let mut links: Vec<Option<TcpStream>> = (0..ours.processes).map(|_| None).collect();
     let until = Instant::now() + PATIENCE;
     while links.iter().skip(1).any(Option::is_none) {
@@ -75,14 +78,17 @@ pub fn gather(door: &Door, ours: &Join, place: &Place) -> Result<Vec<Option<TcpS
         match wire::read(&mut stream) {
             Ok(Message::Join(theirs)) if theirs.process == from => match (mismatch(ours, &theirs), links.get_mut(from))
             {
-                (None, Some(place)) => *place = Some(stream), // of one that joined before and ended the newer counts
+                (None, Some(place)) => {
+                    *place = Some(stream); // of one that joined before and ended the newer counts
+                    crashes.extend(theirs.crashes);
+                }
                 (Some(why), _) => refuse(stream, why),
                 (None, None) => refuse(stream, format!("there is no process {from}")),
             },
             _ => {}
         }
     }
-    Ok(links)
+    Ok((links, crashes))
 }
 
 /// The first process: tells those that joined where to start.

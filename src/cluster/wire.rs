@@ -4,13 +4,14 @@
 
 use crate::engine::Chosen;
 use crate::engine::checkpointer::Report;
+use crate::engine::poison::Crash;
 use serde::{Deserialize, Serialize};
 use std::io::{Error, ErrorKind, Read, Result, Write};
 
 /// Longest message: a report names the event time of every partition.
 const LONGEST: usize = 1 << 20;
 
-/// Who wants to take part. All of it must be the same in all processes, but for the number.
+/// Who wants to take part. All of it must be the same in all processes, but for number and crashes.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Join {
     /// Its number.
@@ -23,6 +24,8 @@ pub struct Join {
     pub threads: usize,
     /// Processes in its hosts file.
     pub processes: usize,
+    /// Panics that its folder remembers: the first process judges them.
+    pub crashes: Vec<Crash>,
 }
 
 /// A message.

@@ -9,7 +9,7 @@
 //! same bytes, or is `dead` or `suppressed` with a reason and can be replayed. Once only as far as the receiver goes by
 //! the id. (After a loss of power the same id; the `latency` inside may differ, for the store is not synced on each send.)
 //! On PostgreSQL several processes may deliver from one store: they take turns at the topic by compare-and-set and share the rows;
-//! one that dies leaves its rows to the others after two minutes. In a file there is one.
+//! one that dies leaves its rows to the others after twice the time of an attempt and ten seconds. In a file there is one.
 //! Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the sidecar).
 
 pub mod api;

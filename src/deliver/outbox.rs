@@ -128,21 +128,24 @@ pub enum Claim {
 }
 
 /// How long a row that was taken is left to who took it; then it is due again, for whoever took it has died, or the answer to
-/// its commit was lost. Longer than an attempt may take by a minute at least.
-const LEASE_MS: i64 = 120_000;
+/// its commit was lost. Twice what an attempt may take, and time for a slow store.
+fn lease_ms(timeout_ms: u64) -> i64 {
+    2 * timeout_ms as i64 + 10_000
+}
 
-/// Takes the row that is due longest.
-pub fn claim(tx: &Db, endpoint: &str, now_ms: i64) -> Stored<Claim> {
-    match claim_in(tx, endpoint, "pending", now_ms)? {
+/// Takes the row that is due longest. `timeout_ms`: what its attempt may take.
+pub fn claim(tx: &Db, endpoint: &str, now_ms: i64, timeout_ms: u64) -> Stored<Claim> {
+    let until_ms = now_ms + lease_ms(timeout_ms);
+    match claim_in(tx, endpoint, "pending", (now_ms, until_ms))? {
         Claim::Row(due) => Ok(Claim::Row(due)),
-        Claim::Wait(pending) => match claim_in(tx, endpoint, "sending", now_ms)? {
+        Claim::Wait(pending) => match claim_in(tx, endpoint, "sending", (now_ms, until_ms))? {
             Claim::Row(due) => Ok(Claim::Row(due)),
             Claim::Wait(leased) => Ok(Claim::Wait(pending.into_iter().chain(leased).min())),
         },
     }
 }
 
-fn claim_in(tx: &Db, endpoint: &str, state: &str, now_ms: i64) -> Stored<Claim> {
+fn claim_in(tx: &Db, endpoint: &str, state: &str, (now_ms, until_ms): (i64, i64)) -> Stored<Claim> {
     let mut query = prepare(tx,
         "SELECT o.message_id, o.next_ms, o.attempts, o.first_sent_ms, m.type, m.received_ms, m.appended_ms, m.scored_ms, m.body
          FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id
@@ -170,7 +173,7 @@ fn claim_in(tx: &Db, endpoint: &str, state: &str, now_ms: i64) -> Stored<Claim> 
                 tx,
                 "UPDATE webhook_outbox SET state = 'sending', first_sent_ms = $3, next_ms = $4 WHERE message_id = $1 AND endpoint_id = $2",
             )?;
-            update.execute(params![due.message_id, endpoint, due.first_sent_ms, now_ms + LEASE_MS])?;
+            update.execute(params![due.message_id, endpoint, due.first_sent_ms, until_ms])?;
             Ok(Claim::Row(Box::new(due)))
         }
     }

@@ -83,10 +83,10 @@ impl Lane {
                 Ok(permit) => permit,
                 Err(pause) => return pause,
             };
-            let id = self.endpoint_id.clone();
+            let (id, timeout_ms) = (self.endpoint_id.clone(), self.shared.config.timeout_ms);
             let claimed = self.shared.write(move |tx| {
                 let Some(endpoint) = endpoint::find(tx, &id)?.filter(Endpoint::enabled) else { return Ok(None) };
-                Ok(Some((outbox::claim(tx, &id, now_ms)?, endpoint)))
+                Ok(Some((outbox::claim(tx, &id, now_ms, timeout_ms)?, endpoint)))
             });
             let pause = match claimed.await {
                 Ok(Some((Claim::Row(due), endpoint))) => {

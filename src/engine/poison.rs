@@ -1,7 +1,8 @@
 //! Events that end the process: crashes are written down with their cause, and an event that caused [`CRASHES`] of them goes
 //! into quarantine before the log is replayed, so that it cannot end the process for ever.
 //!
-//! The file of crashes is a line of JSON for each panic. Deliberately absent: deaths that run no code of ours (a kill, no
+//! The file of crashes is a line of JSON for each panic. In a cluster each process has one, perhaps on a machine of its own: it tells the
+//! first process of them when it joins, and the first judges. Deliberately absent: deaths that run no code of ours (a kill, no
 //! memory left); nobody knows their cause.
 
 use crate::engine::objects::Objects;
@@ -25,13 +26,15 @@ pub const CRASHES: usize = 3;
 pub const FILE: &str = "crashes.ndjson";
 /// Crashes that are remembered: far more than the events in flight, so far fewer than would hide three of one cause.
 const KEPT: usize = 200;
+/// Crashes that a process tells when it joins; fewer than are kept, so that none that was judged is taken for a new one.
+const TOLD: usize = 20;
 
 /// The folder of this process; unset where no dataflow runs on one.
 static FOLDER: OnceLock<PathBuf> = OnceLock::new();
 
 /// One crash.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-struct Crash {
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+pub struct Crash {
     /// When, ms since the epoch.
     time_ms: i64,
     /// The step it happened in.
@@ -42,6 +45,14 @@ struct Crash {
     partition: u16,
     /// Offset there.
     offset: u64,
+    /// Counted already, and its cause put into quarantine.
+    #[serde(default, skip_serializing_if = "std::ops::Not::not")]
+    judged: bool,
+}
+impl Crash {
+    fn is(&self, other: &Crash) -> bool {
+        Crash { judged: other.judged, ..self.clone() } == *other
+    }
 }
 
 /// Why nothing can be put into quarantine.
@@ -88,6 +99,7 @@ pub fn remember(place: Option<&Location>) {
         place: place.map(ToString::to_string).unwrap_or_default(),
         partition: at.partition,
         offset: at.offset,
+        judged: false,
     };
     if let Some(Err(error)) = FOLDER.get().map(|folder| append(&folder.join(FILE), &crash)) {
         eprintln!("pulse: the crash cannot be written down: {error}");
@@ -122,12 +134,27 @@ fn write(path: &Path, crashes: &[Crash]) -> std::io::Result<()> {
     std::fs::rename(&new, path)
 }
 
+/// What a process that joins tells the first of its crashes: the newest.
+pub fn told(folder: &Path) -> std::io::Result<Vec<Crash>> {
+    let mut crashes = read(&folder.join(FILE))?;
+    crashes.retain(|crash| !crash.judged);
+    Ok(crashes.split_off(crashes.len().saturating_sub(TOLD)))
+}
+
+/// The first process writes down what others told it, but for what it knows: they tell it at every start.
+pub fn hear(folder: &Path, told: &[Crash]) -> std::io::Result<()> {
+    let path = folder.join(FILE);
+    let known = read(&path)?;
+    let new = told.iter().filter(|crash| !known.iter().any(|known| crash.is(known)));
+    new.into_iter().try_for_each(|crash| append(&path, crash))
+}
+
 /// Puts every event that has ended the process [`CRASHES`] times into quarantine; before the engine starts. Those it put.
 pub fn judge(log: &dyn EventLog, objects: &Objects, folder: &Path) -> Result<Vec<Quarantine>, PoisonError> {
     let path = folder.join(FILE);
     let crashes = read(&path)?;
     let mut counts = BTreeMap::<(u16, u64), usize>::new();
-    for crash in &crashes {
+    for crash in crashes.iter().filter(|crash| !crash.judged) {
         *counts.entry((crash.partition, crash.offset)).or_default() += 1;
     }
     counts.retain(|_, n| *n >= CRASHES);
@@ -136,7 +163,8 @@ pub fn judge(log: &dyn EventLog, objects: &Objects, folder: &Path) -> Result<Vec
     }
     let known = known(log, objects)?;
     // first the file: should the process die in between, three more crashes are needed, and nothing is done twice
-    let rest: Vec<Crash> = crashes.iter().filter(|c| !counts.contains_key(&(c.partition, c.offset))).cloned().collect();
+    let mut rest = crashes;
+    rest.iter_mut().for_each(|c| c.judged |= counts.contains_key(&(c.partition, c.offset)));
     write(&path, rest.get(rest.len().saturating_sub(KEPT)..).unwrap_or_default())?;
     let (mut reader, mut put) = (log.reader(), Vec::new());
     for (p, offset) in counts.into_keys() {

@@ -2,14 +2,15 @@
 //!
 //! [`gather`] takes the next batch from the log, [`decode`] makes rows of records, [`write`] puts rows and positions into one
 //! transaction, [`counters`] counts them. Promise: every record is in the store exactly once, whatever is killed when, as the
-//! positions move with the rows by compare-and-set; who finds them moved by somebody else is fenced and stops. A store that is slow or locked
-//! delays only this thread: it tries again, ever more slowly, and counts it.
+//! positions move with the rows by compare-and-set; who finds them moved by somebody else is fenced and stands by
+//! ([`standby`]). A store that is slow or locked delays only this thread: it tries again, ever more slowly, and counts it.
 //!
 //! Deliberately absent: scoring, sending, what people ask.
 
 mod counters;
 pub mod decode;
 pub mod gather;
+mod standby;
 mod write;
 
 use crate::store::{self, Store, positions::Position};
@@ -17,6 +18,7 @@ use crate::telemetry::Metrics;
 use counters::Counters;
 use gather::{Batch, Source};
 use pulse_dataflows::ports::{EventLog, LogError, Partition, Topic};
+use standby::Standby;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread::JoinHandle;
@@ -54,7 +56,7 @@ impl Default for Options {
 #[derive(Debug, thiserror::Error)]
 pub enum PersistError {
     /// Another persist has moved the positions.
-    #[error("another process has taken over as the reader `{READER}`: this one stops")]
+    #[error("another process reads as `{READER}`: this one stands by")]
     Fenced,
     /// The positions are behind: the store came back from a crash, or on another server, without its last commits.
     #[error("the store has lost its last commits; their records are read again")]
@@ -129,6 +131,22 @@ impl Worker {
         }
         (self.written)(begun.elapsed());
         Ok(self.done(&batch, &written))
+    }
+
+    /// Looks whether the reader that was quicker still moves. If it does not, goes on from where it stands; `true`: so it is.
+    fn stand_by(&mut self, standby: &mut Standby) -> Result<bool, PersistError> {
+        let here: Result<Vec<_>, _> = self.store.read(|db| {
+            let of = self.source.positions().iter();
+            of.map(|(p, _)| Ok((*p, store::positions::get(db, READER, *p)?))).collect()
+        });
+        let here: Vec<(Partition, Position)> = here?;
+        let lag: u64 = here.iter().map(|(p, at)| self.log.end(*p).saturating_sub(at.next)).sum();
+        self.counters.lag.set(lag as i64);
+        let replaced = standby.look(here.clone(), lag > 0);
+        // always: retention goes by the positions
+        self.source = Source::new(self.log.reader(), here, self.currency.clone());
+        self.doubt = None;
+        Ok(replaced)
     }
 
     /// The batch is in the store; the number of records it moved on by.
@@ -268,7 +286,7 @@ impl Persist {
         self.positions().into_iter().find(|(p, _)| *p == partition).map(|(_, next)| next)
     }
 
-    /// Has the thread ended (fenced)?
+    /// Has the thread ended?
     pub fn stopped(&self) -> bool {
         self.thread.as_ref().is_none_or(JoinHandle::is_finished)
     }
@@ -297,7 +315,7 @@ impl Drop for Persist {
     }
 }
 
-/// The thread: batch after batch until told to stop, fenced, or in front of what cannot be read.
+/// The thread: batch after batch until told to stop, or in front of what cannot be read.
 fn run(worker: &mut Worker, shared: &Shared, damaged: fn(&str)) -> Result<(), PersistError> {
     let mut pause = BACKOFF.0;
     loop {
@@ -316,9 +334,10 @@ fn run(worker: &mut Worker, shared: &Shared, damaged: fn(&str)) -> Result<(), Pe
                     std::thread::sleep(LINGER);
                 }
             }
+            Err(PersistError::Fenced) if stopping => return Ok(()), // the records are the other's to write
             Err(PersistError::Fenced) => {
-                tracing::error!("another process reads as `{READER}`: persist stops");
-                return Err(PersistError::Fenced);
+                tracing::warn!("another process reads as `{READER}`: this one stands by");
+                await_turn(worker, shared);
             }
             Err(PersistError::Log(error @ LogError::Damaged(_))) => {
                 tracing::error!(%error, "the log cannot be read: persist stops");
@@ -334,5 +353,22 @@ fn run(worker: &mut Worker, shared: &Shared, damaged: fn(&str)) -> Result<(), Pe
                 pause = (pause * 2).min(BACKOFF.1);
             }
         }
+    }
+}
+
+/// Waits until the other reader stands still, or this one is to stop.
+fn await_turn(worker: &mut Worker, shared: &Shared) {
+    let mut standby = Standby::default();
+    loop {
+        shared.pause(standby::LOOK);
+        if shared.stop.load(Ordering::Acquire) {
+            return;
+        }
+        match worker.stand_by(&mut standby) {
+            Ok(true) => return tracing::warn!("the other process stands still: this one reads as `{READER}` now"),
+            Ok(false) => {}
+            Err(error) => tracing::warn!(%error, "standing by, and the store does not answer"),
+        }
+        *shared.positions.lock().unwrap_or_else(PoisonError::into_inner) = worker.positions();
     }
 }

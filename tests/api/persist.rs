@@ -3,13 +3,14 @@
 use crate::place::Place;
 use crate::records::*;
 use pulse::log::MemoryLog;
-use pulse::persist::{Options, PersistError, Worker};
+use pulse::persist::{Options, Persist, PersistError, Worker};
 use pulse::store::query::{Span, alerts, events, incidents, labels, rejects, series};
 use pulse::store::{Row, Store};
 use pulse::telemetry::Metrics;
 use pulse_dataflows::ports::{EventLog, Topic, partition};
 use serde_json::json;
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 fn store(place: &Place) -> Arc<Store> {
     Arc::new(place.store().unwrap())
@@ -109,6 +110,49 @@ fn the_second_reader_of_one_name_is_fenced() {
     assert!(matches!(second.step(), Err(PersistError::Fenced)));
     assert_eq!(count(&store, "scored_events"), 1, "a fenced reader writes nothing");
     assert_eq!(first.step().unwrap(), 1);
+}
+
+/// Readers of one name as processes of their own have them: one works, another takes over when that one has ended.
+#[test]
+fn of_two_readers_one_writes_and_the_other_takes_over() {
+    let (dir, log) = (Place::new(), log());
+    let store = store(&dir);
+    let start = || Persist::start(log.clone(), store.clone(), &Options::default(), &Metrics::default()).unwrap();
+    let mut sent = 0;
+    let mut more = |n: i64| {
+        for i in sent..sent + n {
+            event(&log, &native(&format!("o-{i}"), T0 + i), &scored(&format!("o-{i}"), T0 + i, 0.1));
+        }
+        sent += n;
+        let begun = Instant::now();
+        while count(&store, "scored_events") < sent {
+            assert!(begun.elapsed() < Duration::from_secs(30), "{sent} sent, {}", count(&store, "scored_events"));
+            std::thread::sleep(Duration::from_millis(5));
+        }
+    };
+    let mut readers = vec![start(), start()];
+    for _ in 0..2 {
+        // who stands by looks once a second only
+        let at = partition(Topic::Scored, 0);
+        let works = loop {
+            more(3);
+            std::thread::sleep(Duration::from_millis(20));
+            let here = readers.iter().map(|reader| reader.position(at) == Some(log.end(at)));
+            match here.collect::<Vec<_>>()[..] {
+                [true, false] => break 0,
+                [false, true] => break 1,
+                _ => assert!(readers.iter().all(|reader| !reader.stopped())),
+            }
+        };
+        readers.remove(works).stop().unwrap();
+        more(3);
+        readers.push(start());
+    }
+    readers.into_iter().for_each(|reader| reader.stop().unwrap());
+    assert_eq!(count(&store, "scored_events"), sent);
+    let hours = store
+        .read(|db| db.query_row("SELECT CAST(sum(events) AS BIGINT) FROM event_hours", [], |row| row.get::<i64>(0)));
+    assert_eq!(hours.unwrap(), sent, "each was counted once");
 }
 
 #[test]

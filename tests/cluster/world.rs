@@ -30,6 +30,10 @@ pub struct World {
     pub kafka: KafkaConfig,
     pub children: Vec<Child>,
     pub hosts: Vec<SocketAddr>,
+    /// Environment of the processes.
+    pub env: Vec<(&'static str, String)>,
+    /// Network namespace of the processes.
+    pub within: Option<String>,
     producer: BaseProducer,
     sent: usize,
 }
@@ -54,7 +58,7 @@ impl World {
             .set("linger.ms", "0")
             .create()
             .unwrap();
-        World { dir, config, kafka, children: vec![], hosts: vec![], producer, sent: 0 }
+        World { dir, config, kafka, children: vec![], hosts: vec![], env: vec![], within: None, producer, sent: 0 }
     }
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -70,9 +74,11 @@ impl World {
         self.producer.flush(Duration::from_secs(30)).unwrap();
     }
     fn command(&self, words: &[&str]) -> Command {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_pulse"));
+        let program = env!("CARGO_BIN_EXE_pulse");
+        let mut command = Command::new(if self.within.is_some() { "ip" } else { program });
+        self.within.iter().for_each(|space| _ = command.args(["netns", "exec", space, program]));
         let err = std::fs::File::options().create(true).append(true).open(self.dir.path().join("said")).unwrap();
-        command.args(words).arg("--config").arg(&self.config);
+        command.args(words).arg("--config").arg(&self.config).envs(self.env.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(err.try_clone().unwrap()).stderr(err);
         command
     }

@@ -2,6 +2,7 @@
 
 use super::*;
 use pulse::backtest::Backtest;
+use pulse::engine::objects::Objects;
 use pulse::log::KafkaLog;
 use pulse::simulate::{Shop, ShopConfig};
 use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Meta, Topic, partition};
@@ -36,7 +37,7 @@ impl Events {
 }
 
 /// Values of an output partition without repeats: what a zombie wrote once more has a cause that came before.
-fn outputs(log: &dyn EventLog, topic: Topic, number: u16) -> Vec<Vec<u8>> {
+pub fn outputs(log: &dyn EventLog, topic: Topic, number: u16) -> Vec<Vec<u8>> {
     let (mut seen, mut all) = (BTreeSet::new(), Vec::new());
     for (Meta { cause, .. }, value) in records(log, partition(topic, number)) {
         if cause.kind != FROM_GATEWAY && seen.insert((cause.partition, cause.offset, cause.kind)) {
@@ -48,10 +49,15 @@ fn outputs(log: &dyn EventLog, topic: Topic, number: u16) -> Vec<Vec<u8>> {
 
 /// The outputs are those of an unbroken replay of the log with one worker; how many scored events.
 pub fn verify_log(log: Arc<KafkaLog>, data: &Path, scratch: &Path) -> usize {
+    replayed(log, Objects::folder(&data.join("objects")).unwrap(), scratch)
+}
+
+/// The same with models from anywhere.
+pub fn replayed(log: Arc<KafkaLog>, objects: Objects, scratch: &Path) -> usize {
     let out = |name: &str| Some(scratch.join(name));
     let replay = Backtest {
         inputs: vec![],
-        log: Some(data.to_owned()),
+        log: None,
         config: Default::default(),
         model: None,
         catalogue: None,
@@ -61,7 +67,7 @@ pub fn verify_log(log: Arc<KafkaLog>, data: &Path, scratch: &Path) -> usize {
         alerts: out("alerts"),
         rejected: out("rejected"),
     };
-    replay.run_over(Some(log.clone()), &data.join("objects"), &mut |_| {}).unwrap();
+    replay.evaluate_over(Some(log.clone()), objects, None, &mut |_| {}).unwrap();
     let mut scored = 0;
     for (name, topic) in [("scored", Topic::Scored), ("alerts", Topic::Alerts), ("rejected", Topic::Rejected)] {
         for number in 0..log.partitions(topic) {

@@ -9,6 +9,8 @@
 # KAFKA_HEAP  heap of a node (default 256m)
 # KAFKA_USER  name:password: brokers ask for it (SASL/PLAIN); a second user, guest, with the same password has no rights.
 #             default: they ask for nothing
+# KAFKA_MORE  more listeners of the first broker, each NAME:port:advertised, by spaces: who comes in there is sent to
+#             127.0.0.1:advertised for all that follows, where a proxy may stand
 # Every step can be repeated. Clusters of different KAFKA_PORT live side by side.
 set -euo pipefail
 HERE=$(cd "$(dirname "${BASH_SOURCE[0]}")" && pwd)
@@ -17,6 +19,7 @@ KAFKA_PORT=${KAFKA_PORT:-29092}
 KAFKA_NODES=${KAFKA_NODES:-1}
 KAFKA_HEAP=${KAFKA_HEAP:-256m}
 KAFKA_USER=${KAFKA_USER:-}
+KAFKA_MORE=${KAFKA_MORE:-}
 KAFKA_WAIT=${KAFKA_WAIT:-90}
 VERSION=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$HERE/kafka/pom.xml")
 LIB=$KAFKA_DIR/lib-$VERSION
@@ -59,7 +62,7 @@ install() {
     rm -rf "$LIB"; mv "$LIB.part" "$LIB"; touch "$LIB/.whole"
   fi
   # an archive of loaded classes, made by one short run, halves every later start
-  KAFKA_DIR=$KAFKA_DIR KAFKA_PORT=$((KAFKA_PORT + 5000)) KAFKA_NODES=1 KAFKA_USER='' \
+  KAFKA_DIR=$KAFKA_DIR KAFKA_PORT=$((KAFKA_PORT + 5000)) KAFKA_NODES=1 KAFKA_USER='' KAFKA_MORE='' \
     KAFKA_JVM="-XX:ArchiveClassesAtExit=$LIB/kafka.jsa.part" "$0" first >/dev/null
   mv "$LIB/kafka.jsa.part" "$LIB/kafka.jsa"
 }
@@ -73,6 +76,12 @@ prepare() { # node: its settings, and its data folder formatted once
   sed -e "s|@ID@|$i|; s|@VOTERS@|${voters#,}|; s|@RF@|$copies|; s|@ISR@|$insync|; s|@DATA@|$dir/data|" \
     -e "s|@PROTOCOL@|$protocol|g; s|@PORT@|$(port "$i")|g; s|@CPORT@|$(cport "$i")|" \
     "$HERE/kafka/server.properties" >"$dir/server.properties"
+  local more name port advertised
+  for more in $KAFKA_MORE; do
+    IFS=: read -r name port advertised <<<"$more"
+    [ "$i" = 1 ] && sed -i -e "s|^listeners=.*|&,$name://127.0.0.1:$port|; s|^advertised.listeners=.*|&,$name://127.0.0.1:$advertised|" \
+      -e "s|^listener.security.protocol.map=.*|&,$name:PLAINTEXT|" "$dir/server.properties"
+  done
   if [ -n "$KAFKA_USER" ]; then
     local name=${KAFKA_USER%%:*} word=${KAFKA_USER#*:} login=org.apache.kafka.common.security.plain.PlainLoginModule
     printf '%s\n' "sasl.enabled.mechanisms=PLAIN" "sasl.mechanism.inter.broker.protocol=PLAIN" \
@@ -143,5 +152,5 @@ case ${1:-} in
     done ;;
   kill) pid=$(alive "${2:?node}") || die "node $2 does not run"; kill -9 "$pid"; rm -f "$RUN/n$2/pid" ;;
   startnode) launch "${2:?node}"; await "$2" ;;
-  *) sed -n '2,14p' "$0" >&2; exit 64 ;;
+  *) sed -n '2,16p' "$0" >&2; exit 64 ;;
 esac
