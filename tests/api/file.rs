@@ -62,3 +62,15 @@ fn a_locked_store_only_delays() {
 fn store(place: &Place) -> Arc<Store> {
     Arc::new(place.store().unwrap())
 }
+
+#[test]
+fn a_store_is_opened_while_another_process_writes() {
+    let dir = tempfile::tempdir().unwrap();
+    let path = dir.path().join(pulse::store::FILE);
+    drop(Store::open(&path).unwrap());
+    let writer = rusqlite::Connection::open(&path).unwrap();
+    writer.execute_batch("BEGIN IMMEDIATE").unwrap();
+    let begun = std::time::Instant::now();
+    Store::open(&path).unwrap();
+    assert!(begun.elapsed().as_secs() < 3, "waited for who writes");
+}

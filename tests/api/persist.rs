@@ -215,3 +215,18 @@ fn what_was_trimmed_is_passed_over_and_counted() {
     assert_eq!(worker(&log, &store).step().unwrap(), 10);
     assert_eq!(count(&store, "scored_events"), 6);
 }
+
+#[test]
+fn a_stop_with_a_backlog_leaves_in_time_and_the_next_start_reads_the_rest() {
+    let (dir, log) = (Place::new(), log());
+    for i in 0..20_000 {
+        event(&log, &native(&format!("o-{i}"), T0 + i), &scored(&format!("o-{i}"), T0 + i, 0.1));
+    }
+    let store = store(&dir);
+    let start = || Persist::start(log.clone(), store.clone(), &Options::default(), &Metrics::default()).unwrap();
+    start().stop_within(Duration::ZERO).unwrap();
+    let before = count(&store, "scored_events");
+    assert!(before < 20_000, "one batch at most was in hand");
+    start().stop().unwrap();
+    assert_eq!(count(&store, "scored_events"), 20_000);
+}

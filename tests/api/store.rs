@@ -200,3 +200,24 @@ fn a_week_before_stands_beside_each_point() {
     };
     assert_eq!(points[0], expected);
 }
+
+#[test]
+fn a_bucket_that_is_not_there_is_one_of_nothing() {
+    let (_dir, store) = open();
+    let put = |metric: &str, bucket_ms: i64, value: f64| {
+        let point = SeriesPoint { metric: metric.into(), bucket_ms, value, ..SeriesPoint::default() };
+        store.write(|tx| rows::put_series_point(tx, &point)).unwrap();
+    };
+    put("orders", 60_000, 3.0);
+    put("orders", 240_000, 6.0);
+    put("views", 360_000, 1.0);
+    let values = |step_ms: i64| -> Vec<(i64, f64)> {
+        let (metric, dimensions) = ("orders".into(), String::new());
+        let query = series::SeriesQuery { metric, dimensions, from_ms: 0, to_ms: 3_600_000, step_ms };
+        let points = store.read(|db| series::points(db, &query)).unwrap();
+        points.iter().map(|point| (point.time_ms / 60_000, point.value)).collect()
+    };
+    let minutes = [(1, 3.0), (2, 0.0), (3, 0.0), (4, 6.0), (5, 0.0), (6, 0.0)];
+    assert_eq!(values(60_000), minutes, "as far as any series goes");
+    assert_eq!(values(180_000), [(0, 1.5), (3, 2.0), (6, 0.0)], "means over what has been");
+}

@@ -58,3 +58,87 @@ fn the_number_of_workers_does_not_show() {
         assert!(bytes == one, "{workers} workers give other bytes");
     }
 }
+
+/// A backtest of these lines; scored events and alerts.
+fn of_lines(lines: &[String], catalogue: Option<&str>) -> [Vec<serde_json::Value>; 2] {
+    let (dir, scratch) = (tempfile::tempdir().unwrap(), Scratch::new());
+    let path = |name: &str| dir.path().join(name);
+    std::fs::write(path("events"), lines.join("\n")).unwrap();
+    let catalogue = catalogue.map(|text| {
+        std::fs::write(path("products.csv"), text).unwrap();
+        path("products.csv")
+    });
+    let backtest = Backtest {
+        inputs: vec![path("events")],
+        log: None,
+        config: Default::default(),
+        model: None,
+        catalogue,
+        retrain: None,
+        workers: 1,
+        output: Some(path("scored")),
+        alerts: Some(path("alerts")),
+        rejected: None,
+    };
+    backtest.run(scratch.path(), &mut |_| {}).unwrap();
+    ["scored", "alerts"].map(|name| {
+        let text = std::fs::read_to_string(path(name)).unwrap();
+        text.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    })
+}
+
+#[test]
+fn what_cannot_be_read_is_an_error_and_nobody_waits() {
+    let dir = tempfile::tempdir().unwrap();
+    let damaged = dir.path().join("damaged.zst");
+    std::fs::write(&damaged, [0x28, 0xb5, 0x2f, 0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10]).unwrap();
+    for input in [dir.path().join("nope.ndjson"), dir.path().to_path_buf(), damaged] {
+        let scratch = Scratch::new();
+        let backtest = Backtest {
+            inputs: vec![input.clone()],
+            log: None,
+            config: Default::default(),
+            model: None,
+            catalogue: None,
+            retrain: None,
+            workers: 2,
+            output: None,
+            alerts: None,
+            rejected: None,
+        };
+        let error = backtest.run(scratch.path(), &mut |_| {}).unwrap_err();
+        assert!(error.to_string().contains(input.to_str().unwrap()), "{error}");
+    }
+}
+
+#[test]
+fn a_price_is_held_against_the_catalogue() {
+    let lines = [199.0, 19.90].map(|price: f64| {
+        format!(
+            r#"{{"id":"o-{price}","type":"order.completed","time":"2026-03-02T10:00:00Z","customer_id":"c","amount":{price},"currency":"EUR","items":[{{"product_id":"shoe","quantity":1,"price":{price}}}]}}"#
+        )
+    });
+    let [scored, _] = of_lines(&lines, Some("product_id,category,price\nshoe,shoes,199.00\n"));
+    let rules: Vec<bool> = scored.iter().map(|s| s["rules"].to_string().contains("price_vs_catalogue")).collect();
+    assert_eq!(rules, [false, true], "{scored:?}");
+    assert!(scored.iter().all(|s| s["enrichment"]["catalogue"] == "ok"));
+    let [scored, _] = of_lines(&lines, None);
+    assert!(scored.iter().all(|s| s["rules"].to_string() == "[]"), "without a table nothing is compared");
+}
+
+#[test]
+fn a_series_of_ones_own_is_one_of_its_dimensions() {
+    let mut lines = Vec::new();
+    for minute in 0..60 {
+        for region in ["north", "south"] {
+            let value = if minute == 59 { 500 } else { 10 + minute % 3 };
+            lines.push(format!(
+                r#"{{"id":"{region}-{minute}","type":"metric.sample","time":"2026-03-02T10:{minute:02}:00Z","metric":"errors","value":{value},"dimensions":{{"region":"{region}"}}}}"#
+            ));
+        }
+    }
+    let [_, alerts] = of_lines(&lines, None);
+    let opened = alerts.iter().filter(|a| a["type"] == "anomaly.opened");
+    let entities: Vec<&str> = opened.map(|a| a["data"]["entity"]["id"].as_str().unwrap()).collect();
+    assert_eq!(entities, ["errors{region=north}", "errors{region=south}"]);
+}

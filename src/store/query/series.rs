@@ -83,7 +83,8 @@ fn raw_points(db: &Db, query: &SeriesQuery, back_ms: i64) -> Result<Vec<Point>> 
     let mut points = Vec::new();
     while at < end && points.len() < MAX_POINTS {
         let ([value, low, high], anomalous) = steps.remove(&at).unwrap_or_default();
-        let buckets = (end.min(at + step) - at.max(first)).div_ceil(BUCKET_MS).max(i64::from(value.1)).max(1);
+        let length = end.min(at + step) - at.max(first);
+        let buckets = ((length + BUCKET_MS - 1) / BUCKET_MS).max(i64::from(value.1)).max(1);
         let value = value.0 / buckets as f64;
         points.push(Point { time_ms: at, value, expected: low.mean().zip(high.mean()), anomalous, last_week: None });
         at += step;
