@@ -129,18 +129,49 @@ fn records_that_are_gone_stop_it_until_the_gap_is_accepted() {
     pulse.stop();
 }
 
+fn make_anew(name: &str) {
+    block_on(admin().delete_topics(&[name], &patient())).unwrap();
+    let new = || NewTopic::new(name, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    until("the topic anew", || {
+        let made = block_on(admin().create_topics(&[new()], &patient())).unwrap();
+        made.iter().all(|outcome| outcome.is_ok())
+    });
+}
+
+/// Deleted, made anew and filled beyond where it ended, before anybody looks: the offsets are there, but other records.
+#[test]
+fn a_topic_made_anew_and_filled_again_is_noticed() {
+    let _shared = shared();
+    let mut pulse = stopped_after(60);
+    make_anew(&format!("{}events.raw", pulse.kafka.prefix));
+    let event = |i: usize| format!(r#"{{"id":"filled-{i}","type":"order.completed","time":1700000000000}}"#);
+    let events: Vec<String> = (0..100).map(event).collect();
+    crate::program::straight(&pulse.kafka, 0, &events.iter().map(String::as_str).collect::<Vec<_>>());
+    pulse.spawn(1, &[]);
+    assert_eq!(pulse.end(Duration::from_secs(30)), 69, "{}", pulse.said());
+    assert!(pulse.said().contains("filled again") && pulse.said().contains("--accept-gap"), "{}", pulse.said());
+    // accepted: all that is there now is new
+    pulse.spawn(1, &["--accept-gap"]);
+    pulse.ready();
+    pulse.settled();
+    let (status, _) = crate::program::http(pulse.sidecar, "GET", "/api/v1/events/filled-0", "").unwrap();
+    assert_eq!(status, 200);
+    // and while it runs
+    make_anew(&format!("{}events.raw", pulse.kafka.prefix));
+    crate::program::straight(
+        &pulse.kafka,
+        0,
+        &[&events[..], &events[..]].concat().iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    assert_eq!(pulse.end(Duration::from_secs(40)), 69, "{}", pulse.said());
+}
+
 /// The topic was deleted and made anew: the offsets that are known mean nothing any more.
 #[test]
 fn a_topic_made_anew_stops_it() {
     let _shared = shared();
     let mut pulse = stopped_after(60);
-    let name = format!("{}events.raw", pulse.kafka.prefix);
-    block_on(admin().delete_topics(&[&name], &patient())).unwrap();
-    let new = || NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-    until("the topic anew", || {
-        let made = block_on(admin().create_topics(&[new()], &patient())).unwrap();
-        made.iter().all(|outcome| outcome.is_ok())
-    });
+    make_anew(&format!("{}events.raw", pulse.kafka.prefix));
     pulse.spawn(1, &[]);
     assert_eq!(pulse.end(Duration::from_secs(30)), 69, "{}", pulse.said());
     assert!(pulse.said().contains("made anew") && pulse.said().contains("60 records were there"), "{}", pulse.said());

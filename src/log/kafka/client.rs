@@ -57,8 +57,8 @@ impl Complaints {
         let of = |codes: &[RDKafkaErrorCode]| {
             newest.iter().rev().find(|(e, _)| e.rdkafka_error_code().is_some_and(|code| codes.contains(&code)))
         };
-        use RDKafkaErrorCode::{Authentication, SaslAuthenticationFailed, TopicAuthorizationFailed};
-        let found = of(&[Authentication, SaslAuthenticationFailed, TopicAuthorizationFailed]).or(newest.back());
+        use RDKafkaErrorCode::{Authentication, SSL, SaslAuthenticationFailed, TopicAuthorizationFailed};
+        let found = of(&[Authentication, SaslAuthenticationFailed, TopicAuthorizationFailed, SSL]).or(newest.back());
         found.map(|(e, reason)| (e.rdkafka_error_code(), reason.clone()))
     }
 }
@@ -142,13 +142,20 @@ impl Access {
     pub fn consumer_with_eof(&self) -> Result<BaseConsumer<Ear>, OpenError> {
         self.consumer_that(true, FETCHING_MS)
     }
+    /// The same, for single records.
+    pub fn printing(&self) -> Result<BaseConsumer<Ear>, OpenError> {
+        self.consumer_taking(false, FETCHING_MS, "4096")
+    }
     fn consumer_that(&self, says_eof: bool, wait_ms: &str) -> Result<BaseConsumer<Ear>, OpenError> {
+        self.consumer_taking(says_eof, wait_ms, "1048576")
+    }
+    fn consumer_taking(&self, says_eof: bool, wait_ms: &str, bytes: &str) -> Result<BaseConsumer<Ear>, OpenError> {
         let wishes = [
             ("fetch.wait.max.ms", wait_ms),
             ("fetch.error.backoff.ms", "50"),
             ("queued.max.messages.kbytes", "16384"),
             ("queued.min.messages", "10000"),
-            ("fetch.message.max.bytes", "1048576"),
+            ("fetch.message.max.bytes", bytes),
         ];
         let fixed = [
             ("group.id", self.config.group.as_str()),
@@ -190,6 +197,12 @@ impl Access {
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => OpenError::Setting {
                 setting: "log.kafka.options".into(),
                 why: format!("the brokers refuse `sasl.username` and `sasl.password`: {why}"),
+            },
+            Some(RDKafkaErrorCode::SSL) => OpenError::Setting {
+                setting: "log.kafka.options.ssl.ca.location".into(),
+                why: format!(
+                    "the brokers' certificate is not accepted ({why}): who is named here must have signed it, and it must be for the names in log.brokers"
+                ),
             },
             Some(
                 RDKafkaErrorCode::TopicAuthorizationFailed

@@ -123,6 +123,11 @@ impl Follower {
                         } else {
                             gather.take(place, &message);
                         }
+                        if place.partition.topic == Topic::Raw
+                            && let Some(trace) = record::trace(&message)
+                        {
+                            self.state.traces.keep((place.partition.number, offset), trace);
+                        }
                         if place.partition.topic == Topic::Scored {
                             self.follows_from(record::meta(Topic::Scored, &message).cause);
                         }

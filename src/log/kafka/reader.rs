@@ -6,10 +6,11 @@
 use super::blocks::Gather;
 use super::client::{Access, Ear};
 use super::offsets::{self, Ask};
+use super::record;
 use super::state::{Place, State, closed};
 use crate::log::batch::{BLOCK_BYTES, BLOCK_RECORDS};
 use crate::log::locked;
-use pulse_dataflows::ports::{Block, LogError, LogReader, Partition};
+use pulse_dataflows::ports::{Block, LogError, LogReader, Partition, Topic};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -170,6 +171,11 @@ impl KafkaReader {
                         && let (Some(ahead), Some(place)) = (self.ahead.get_mut(&of), self.state.places.get(of))
                     {
                         ahead.gather.take(place, &message);
+                        if place.partition.topic == Topic::Raw
+                            && let Some(trace) = record::trace(&message)
+                        {
+                            self.state.traces.keep((place.partition.number, place.ours(message.offset())), trace);
+                        }
                         if ahead.gather.open_bytes() >= BLOCK_BYTES || ahead.gather.has_block() {
                             ahead.seal();
                         }

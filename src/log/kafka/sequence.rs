@@ -15,11 +15,15 @@ use std::time::Duration;
 /// Longest sleep, should nobody ring: bounds how late a close is noticed.
 const ASLEEP: Duration = Duration::from_millis(200);
 
+/// Entries from one that carries prints to the next: `fence` looks at twice as many.
+const PRINTS_EVERY: u64 = 32;
+
 /// The installed hook.
 pub(super) type Hooked = Arc<Mutex<Option<Box<dyn Hook>>>>;
 
 /// Runs until the log is closed.
 pub(super) fn run(state: &State, producer: &Producer, hooked: &Hooked) {
+    let mut since_prints = u64::MAX;
     while !state.closed() {
         state.await_bell(ASLEEP);
         let mut hooked = locked(hooked);
@@ -29,7 +33,9 @@ pub(super) fn run(state: &State, producer: &Producer, hooked: &Hooked) {
         }
         let ends = |p: Partition| state.place(p).map_or(0, |place| place.end.load(Acquire));
         for entry in hook.cut(&ends) {
-            producer.entry(state, &entry);
+            let prints = (since_prints >= PRINTS_EVERY).then(|| locked(&state.prints).clone());
+            since_prints = if prints.is_some() { 1 } else { since_prints + 1 };
+            producer.entry(state, &entry, prints.as_ref().filter(|prints| !prints.is_empty()));
             note(state, &entry);
         }
         hook.committed();
