@@ -1,6 +1,6 @@
 //! The log on a real Apache Kafka: the promises of the port as far as a broker keeps them (`conformance`), the topics
 //! (`topics`), the whole program on it (`program`), and what breaks (`kill`, `faults`; `lost`: answers on their way; `three`: one
-//! of three brokers; `errors`: what brokers may answer, from a mock).
+//! of three brokers; `errors`: what brokers may answer, from a mock), and the move from one box to brokers and PostgreSQL (`moving`).
 //!
 //! One broker for most, started by `services/kafka.sh` and stopped with this process; each test has topics of its own.
 
@@ -16,6 +16,11 @@ mod faults;
 mod kill;
 #[path = "kafka/lost.rs"]
 mod lost;
+#[path = "kafka/moving.rs"]
+mod moving;
+#[path = "postgres/place.rs"]
+#[allow(dead_code, reason = "the helpers serve the store's own tests too")]
+mod place;
 #[path = "kafka/program.rs"]
 mod program;
 /// The same text as for the embedded logs.

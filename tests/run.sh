@@ -15,6 +15,11 @@ install() {
 # the README's commands are run as a reader would run them
 command -v curl >/dev/null || install curl
 
+# TLS towards brokers, which is tested with the rest: librdkafka does it with OpenSSL
+if ! command -v openssl >/dev/null || ! pkg-config --exists openssl 2>/dev/null; then
+    install libssl-dev openssl pkg-config
+fi
+
 # promtool checks the metrics. It comes with the server: unpacked here, nothing is installed or started
 if [ ! -x "$tools/promtool" ] && ! command -v promtool >/dev/null; then
     unpacked=$(mktemp -d)
@@ -39,4 +44,4 @@ tests/services/kafka.sh install
 # and a real PostgreSQL
 tests/services/postgres.sh install
 
-exec cargo test --workspace --locked "$@"
+exec cargo test --workspace --locked --features pulse-ecom/kafka-tls "$@"

@@ -70,6 +70,48 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
     drop(alone);
 }
 
+/// Another program's transaction stays open in `events.raw`. Nothing behind it is taken up until the brokers abort it, and nothing is
+/// lost; a process that starts meanwhile does not take what is not decided for gone.
+#[test]
+fn a_foreign_transaction_that_outlives_its_timeout_loses_nothing() {
+    use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+    let _shared = shared();
+    let mut pulse = Pulse::new(address(), 1);
+    pulse.spawn(1, &[]);
+    pulse.ready();
+    pulse.send(&Events::new(seed()).next(20));
+    pulse.settled();
+    let mut client = rdkafka::config::ClientConfig::new();
+    client.set("bootstrap.servers", address()).set("transactional.id", &pulse.kafka.prefix);
+    client.set("transaction.timeout.ms", "6000");
+    let foreign: ThreadedProducer<DefaultProducerContext> = client.create().unwrap();
+    let long = Duration::from_secs(20);
+    foreign.init_transactions(long).unwrap();
+    foreign.begin_transaction().unwrap();
+    let topic = format!("{}events.raw", pulse.kafka.prefix);
+    let record = BaseRecord::<(), str>::to(&topic).payload(r#"{"id":"open","type":"order.completed"}"#);
+    foreign.send(record).map_err(|(e, _)| e).unwrap();
+    foreign.flush(long).unwrap();
+    let since = std::time::Instant::now();
+    let event = |id: &str| format!(r#"{{"id":"{id}","type":"order.completed","amount":1,"currency":"EUR"}}"#);
+    pulse.send(&[event("behind")]);
+    std::thread::sleep(Duration::from_millis(500)); // an entry names it
+    pulse.kill();
+    pulse.spawn(2, &[]);
+    pulse.ready();
+    pulse.send(&[event("behind-too")]);
+    let scored =
+        |id: &str| crate::program::http(pulse.sidecar, "GET", &format!("/api/v1/events/{id}"), "").unwrap().0 == 200;
+    assert!(since.elapsed() > Duration::from_secs(6) || !scored("behind"), "taken up before it was decided");
+    until("what stands behind the transaction", || scored("behind") && scored("behind-too"));
+    println!("taken up {:?} after the transaction was opened", since.elapsed());
+    assert!(!scored("open"));
+    drop(foreign);
+    pulse.settled();
+    pulse.stop();
+    verify(&pulse);
+}
+
 /// Another program subscribes in our group: partitions are assigned by us and positions are ours, so nothing changes.
 #[test]
 fn a_stranger_in_the_group_changes_nothing() {

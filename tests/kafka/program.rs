@@ -219,9 +219,12 @@ fn a_trace_goes_from_the_client_to_the_outputs() {
     producer.flush(Duration::from_secs(20)).unwrap();
     for topic in ["events.raw", "events.scored"] {
         let mut client = rdkafka::config::ClientConfig::new();
-        client.set("bootstrap.servers", address()).set("group.id", topic).set("auto.offset.reset", "earliest");
+        client.set("bootstrap.servers", address()).set("group.id", topic);
         let consumer: BaseConsumer = client.create().unwrap();
-        consumer.subscribe(&[&format!("{}{topic}", pulse.kafka.prefix)]).unwrap();
+        let mut list = rdkafka::TopicPartitionList::new();
+        let name = format!("{}{topic}", pulse.kafka.prefix);
+        list.add_partition_offset(&name, 0, rdkafka::Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
         for want in [Some(trace(1)), None, Some(trace(3))] {
             let message = consumer.poll(Duration::from_secs(30)).unwrap().unwrap();
             let found =

@@ -3,6 +3,7 @@
 use crate::broker::{self, *};
 use pulse::log::kafka::KafkaConfig;
 use pulse::log::{KafkaLog, OpenError};
+use pulse_dataflows::ports::EventLog;
 use std::path::Path;
 use std::process::Command;
 

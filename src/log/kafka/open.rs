@@ -63,6 +63,7 @@ pub struct KafkaLog {
     producer: Option<Arc<Producer>>,
     hooked: Hooked,
     wanted: Wanted,
+    /// For questions; nothing is read with it.
     consumer: Arc<BaseConsumer<Ear>>,
     admin: AdminClient<Ear>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -73,7 +74,7 @@ impl KafkaLog {
     /// Opens the log as its owner: whoever owned it before is fenced.
     pub fn open(brokers: &str, config: &KafkaConfig, options: Options) -> Result<Arc<KafkaLog>, OpenError> {
         let access = Access::new(brokers, config)?;
-        let consumer = Arc::new(access.consumer()?);
+        let consumer = Arc::new(access.asking()?);
         let partitions = topics::ensure(&access, &consumer, options.keep_ms)?;
         let printer = Printer::new(&access)?;
         let before = known(&access, &consumer, partitions, options.accept_gap, Some(&printer))?;
@@ -102,7 +103,7 @@ impl KafkaLog {
         generation: Option<u64>,
     ) -> Result<Arc<KafkaLog>, OpenError> {
         let access = Access::new(brokers, config)?;
-        let consumer = Arc::new(access.consumer()?);
+        let consumer = Arc::new(access.asking()?);
         let partitions = topics::find(&access, &consumer)?;
         let Before { known, .. } = known(&access, &consumer, partitions, options.accept_gap, None)?;
         let state = bounded(&access, &consumer, partitions, &known, &options)?;
@@ -120,7 +121,7 @@ impl KafkaLog {
         let producer = Arc::new(Producer::start(&access, access.complaints.clone())?);
         producer.attach(&state);
         let (hooked, wanted) = (Hooked::default(), Wanted::default());
-        let follower = Follower::new(state.clone(), consumer.clone(), wanted.clone());
+        let follower = Follower::new(state.clone(), Arc::new(access.consumer()?), wanted.clone());
         let (shared, sender, hook) = (state.clone(), producer.clone(), hooked.clone());
         let (watched, asked) = (state.clone(), consumer.clone());
         let threads = vec![
@@ -140,7 +141,7 @@ impl KafkaLog {
     /// those of now.
     pub fn open_reader(brokers: &str, config: &KafkaConfig) -> Result<Arc<KafkaLog>, OpenError> {
         let access = Access::new(brokers, config)?;
-        let consumer = Arc::new(access.consumer()?);
+        let consumer = Arc::new(access.asking()?);
         let partitions = topics::find(&access, &consumer)?;
         let Before { known, .. } = known(&access, &consumer, partitions, false, None)?;
         let state = bounded(&access, &consumer, partitions, &known, &Options::default())?;
@@ -168,7 +169,7 @@ impl KafkaLog {
     }
 }
 
-fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64, u64)>, options: &Options) -> Arc<State> {
+pub(super) fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64, u64)>, options: &Options) -> Arc<State> {
     let layout = Layout { partitions };
     let names = TOPICS.iter().map(|topic| access.name(*topic)).collect();
     let bounds = if bounds.is_empty() { vec![(0, 0, 0); layout.len()] } else { bounds };
@@ -178,7 +179,7 @@ fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64, u64)>, options
 }
 
 /// The partitions that are made; the others have no bounds to ask for.
-fn made(access: &Access, partitions: u16, known: &Known) -> Vec<Named> {
+pub(super) fn made(access: &Access, partitions: u16, known: &Known) -> Vec<Named> {
     let all = Layout { partitions };
     let there = all.all().filter(|p| p.topic != Topic::Enriched);
     there.map(|p| (access.name(p.topic), p, known.base(p))).collect()

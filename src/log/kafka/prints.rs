@@ -9,6 +9,7 @@ use super::offsets::Named;
 use crate::log::OpenError;
 use pulse_dataflows::ports::Partition;
 use rdkafka::consumer::{BaseConsumer, Consumer};
+use rdkafka::error::KafkaError;
 use rdkafka::message::Message;
 use rdkafka::topic_partition_list::{Offset, TopicPartitionList};
 use std::collections::BTreeMap;
@@ -24,12 +25,17 @@ pub(super) type Prints = BTreeMap<Partition, (u64, u64)>;
 /// By partition: where it begins and ends.
 pub(super) type Bounds = BTreeMap<Partition, (u64, u64)>;
 
+/// The hash of a record.
+pub(super) fn print(time_ms: i64, value: &[u8]) -> u64 {
+    xxh3_64_with_seed(value, time_ms as u64)
+}
+
 /// Reads single records.
 pub(super) struct Printer(BaseConsumer<Ear>);
 
 impl Printer {
     pub fn new(access: &Access) -> Result<Printer, OpenError> {
-        Ok(Printer(access.printing()?))
+        Ok(Printer(access.asking()?))
     }
     /// Prints of the records at these offsets. Left out: where there is no record, as where a transaction ended, and what does not
     /// come in time.
@@ -44,20 +50,33 @@ impl Printer {
         if wanted.is_empty() || self.0.assign(&list).is_err() {
             return prints;
         }
-        let (until, mut left) = (Instant::now() + patience, wanted.len());
+        let until = Instant::now() + patience;
         let mut seen = vec![false; wanted.len()];
-        while left > 0 && Instant::now() < until {
-            let Some(Ok(message)) = self.0.poll(POLL) else { continue };
+        // ends come with the number of the partition alone, so they are counted
+        let (mut all, mut ended) = (BTreeMap::<i32, usize>::new(), BTreeMap::<i32, usize>::new());
+        wanted.iter().for_each(|((_, p, _), _)| *all.entry(i32::from(p.number)).or_default() += 1);
+        let left = |seen: &[bool], ended: &BTreeMap<i32, usize>| {
+            let empty = |number: i32| ended.get(&number) >= all.get(&number);
+            wanted.iter().zip(seen).any(|(((_, p, _), _), seen)| !seen && !empty(i32::from(p.number)))
+        };
+        while left(&seen, &ended) && Instant::now() < until {
+            let message = match self.0.poll(POLL) {
+                Some(Ok(message)) => message,
+                Some(Err(KafkaError::PartitionEOF(number))) => {
+                    *ended.entry(number).or_default() += 1;
+                    continue;
+                }
+                _ => continue,
+            };
             let of = |((name, p, _), _): &(Named, u64)| {
                 name == message.topic() && i32::from(p.number) == message.partition()
             };
             let Some(at) = wanted.iter().position(of).filter(|at| !seen[*at]) else { continue };
-            (seen[at], left) = (true, left - 1);
+            seen[at] = true;
             let ((_, p, base), offset) = &wanted[at];
             if message.offset().max(0) as u64 + base == *offset {
                 let time = message.timestamp().to_millis().unwrap_or(0);
-                let hash = xxh3_64_with_seed(message.payload().unwrap_or_default(), time as u64);
-                prints.insert(*p, (*offset, hash));
+                prints.insert(*p, (*offset, print(time, message.payload().unwrap_or_default())));
             }
         }
         let _ = self.0.unassign(); // what is assigned next replaces it anyway

@@ -176,7 +176,19 @@ fn check(access: &Access, admin: &AdminClient<Ear>, known: &Known, raw: u16, kee
     }
     let resources: Vec<_> = names.iter().map(|(_, name)| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(access.patience()));
-    let found = block_on(admin.describe_configs(&resources, &options)).map_err(|e| access.unreachable(&e))?;
+    let until = Instant::now() + access.patience();
+    let found = loop {
+        let found = block_on(admin.describe_configs(&resources, &options)).map_err(|e| access.unreachable(&e))?;
+        // a broker that has not heard yet of a topic that was just made knows no settings of it
+        let told = |found: &Result<ConfigResource, RDKafkaErrorCode>| match found {
+            Ok(found) => found.get("cleanup.policy").is_some(),
+            Err(code) => *code != RDKafkaErrorCode::UnknownTopicOrPartition,
+        };
+        if found.iter().all(told) || Instant::now() > until {
+            break found;
+        }
+        std::thread::sleep(LOOK);
+    };
     for ((topic, name), resource) in names.iter().zip(found) {
         let copies = known.get(name).map_or(0, |(_, copies)| *copies);
         match resource {

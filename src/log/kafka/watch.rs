@@ -7,7 +7,7 @@
 use super::client::Ear;
 use super::follow::gap;
 use super::offsets::{self, Ask, Named};
-use super::prints::{Bounds, Printer};
+use super::prints::{Bounds, Printer, Prints};
 use super::state::State;
 use crate::log::{Fatal, locked};
 use pulse_dataflows::ports::Topic;
@@ -28,6 +28,7 @@ const ASK: Duration = Duration::from_secs(5);
 /// Runs until the log is closed. Offsets are the `owner`'s to commit: it knows how far the epochs are. It looks at prints too.
 pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Printer>) {
     let (mut committed, mut looked) = (Instant::now(), Instant::now());
+    let mut known = locked(&state.prints).clone();
     while !state.closed() {
         std::thread::sleep(NAP);
         if owner.is_some() && committed.elapsed() >= COMMIT {
@@ -35,7 +36,7 @@ pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Pr
             committed = Instant::now();
         }
         if looked.elapsed() >= LOOK {
-            look(state, consumer, owner);
+            look(state, consumer, owner, &mut known);
             looked = Instant::now();
         }
     }
@@ -58,7 +59,7 @@ fn commit(state: &State, consumer: &BaseConsumer<Ear>) {
     }
 }
 
-fn look(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Printer>) {
+fn look(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Printer>, prints: &mut Prints) {
     let name = state.name(Topic::Raw);
     let metadata = consumer.fetch_metadata(Some(name), ASK);
     let now = metadata.iter().flat_map(|m| m.topics()).find(|t| t.name() == name && t.error().is_none());
@@ -77,7 +78,7 @@ fn look(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Printer>) {
     let (Ok(starts), Ok(ends)) = (ask(Ask::Start), ask(Ask::End)) else { return };
     if let Some(printer) = owner {
         let of = |((of, start), end): ((&Named, &Option<u64>), &Option<u64>)| Some((of.1, ((*start)?, (*end)?)));
-        compare(state, printer, &all, &all.iter().zip(&starts).zip(&ends).filter_map(of).collect());
+        compare(state, printer, prints, &all, &all.iter().zip(&starts).zip(&ends).filter_map(of).collect());
     }
     for ((((name, p, _), start), end), known) in all.iter().zip(starts).zip(ends).zip(known) {
         let (Some(place), Some(start), Some(end)) = (state.place(*p), start, end) else { continue };
@@ -93,10 +94,10 @@ fn look(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Printer>) {
     }
 }
 
-/// Is what stood there still there? Then the newest records are what is looked at next time.
-fn compare(state: &State, printer: &Printer, all: &[Named], bounds: &Bounds) {
-    let known = locked(&state.prints).clone();
-    if let Some(p) = printer.differs(&known, all, bounds, ASK).first() {
+/// Is what stood there at the last look still there? Then the newest records are what is looked at next time. (The follower's
+/// prints do not tell: they are those of whatever topic it reads by now.)
+fn compare(state: &State, printer: &Printer, known: &mut Prints, all: &[Named], bounds: &Bounds) {
+    if let Some(p) = printer.differs(known, all, bounds, ASK).first() {
         let at = known.get(p).map_or(0, |print| print.0);
         return state.fail(Fatal::Stopped(format!(
             "partition {} of {} has another record at {at} than before: the topic was made anew and filled again; start again to hear how much is gone",
@@ -105,6 +106,10 @@ fn compare(state: &State, printer: &Printer, all: &[Named], bounds: &Bounds) {
         )));
     }
     // what cannot be read just now keeps its old print
-    let newest = printer.newest(all, bounds, ASK);
-    locked(&state.prints).extend(newest);
+    known.extend(printer.newest(all, bounds, ASK));
+    let mut prints = locked(&state.prints);
+    for (p, print) in known {
+        let newest = prints.entry(*p).or_insert(*print);
+        *newest = (*newest).max(*print); // the follower may have come further meanwhile
+    }
 }
