@@ -67,12 +67,19 @@ impl ProducerContext for Deliveries {
                     state.part_done(tag.slot);
                 }
             }
+            // the library gives up all that waits when it cannot go on, and says why by itself: see `error`
+            Err((error, _)) if purged(error) => {}
             Err((error, _)) if tag.slot == ENTRY => {
                 state.fail(Fatal::Failed(format!("pulse.epochs does not take entries: {error}")));
             }
             Err((error, _)) => state.refused(tag.slot, &error.to_string()),
         }
     }
+}
+
+fn purged(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+    matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))
 }
 
 /// The producer and the thread that hears of its deliveries.
