@@ -15,8 +15,10 @@ install() {
 # the README's commands are run as a reader would run them
 command -v curl >/dev/null || install curl
 
-# gives a process a clock that is wrong
-ls /usr/lib/*/faketime/libfaketimeMT.so.1 >/dev/null 2>&1 || install faketime
+# TLS towards brokers, which is tested with the rest: librdkafka does it with OpenSSL
+if ! command -v openssl >/dev/null || ! pkg-config --exists openssl 2>/dev/null; then
+    install libssl-dev openssl pkg-config
+fi
 
 # promtool checks the metrics. It comes with the server: unpacked here, nothing is installed or started
 if [ ! -x "$tools/promtool" ] && ! command -v promtool >/dev/null; then
@@ -61,4 +63,4 @@ tests/services/kafka.sh install
 # and a real PostgreSQL
 tests/services/postgres.sh install
 
-exec cargo test --workspace --locked "$@"
+exec cargo test --workspace --locked --features pulse-ecom/kafka-tls "$@"

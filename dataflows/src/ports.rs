@@ -264,6 +264,8 @@ pub struct Request {
     pub expect: Option<(Partition, u64)>,
     /// These are the outputs of the acker for all epochs up to this one: not synced for themselves.
     pub outputs: Option<(Acker, u64)>,
+    /// W3C `traceparent` of who sent inputs: stands beside them, and beside what follows from them, where a log has a place for it.
+    pub trace: Option<Arc<str>>,
     /// Told the outcome, on the writer's thread: must be quick.
     pub ack: Option<Ack>,
 }

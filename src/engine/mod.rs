@@ -2,13 +2,14 @@
 //!
 //! [`objects`] keeps bundles, tables and checkpoints; [`manifest`] says which objects make a checkpoint, [`restore`] finds
 //! the newest that is whole and fits the log, [`checkpointer`] writes the next; [`resume`] finds what is in the log already;
-//! [`poison`] finds what ended the process again and again; [`registry`] gives the things that control records name; [`replay`] runs the same dataflow over a recorded log or files.
+//! [`poison`] finds what ended the process again and again; [`moving`] carries a checkpoint to another log; [`registry`] gives the things that control records name; [`replay`] runs the same dataflow over a recorded log or files.
 //!
 //! Deliberately absent: the network, the store, and scoring.
 
 pub mod checkpointer;
 pub mod gap;
 pub mod manifest;
+pub mod moving;
 pub mod objects;
 pub mod poison;
 pub mod registry;

@@ -17,9 +17,9 @@ const SHIPPED: &[u8] = include_bytes!("../../models/v0/global_model@v0.bundle");
 /// Its name.
 pub const SHIPPED_VERSION: &str = "global_model@v0";
 /// Folder of bundles.
-const MODELS: &str = "models";
+pub(super) const MODELS: &str = "models";
 /// Folder of tables.
-const TABLES: &str = "tables";
+pub(super) const TABLES: &str = "tables";
 
 /// Why a model cannot be had.
 #[derive(Debug, thiserror::Error)]

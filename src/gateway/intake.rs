@@ -7,7 +7,7 @@ use super::metrics::{GatewayMetrics, Tally};
 use super::recent::{Identity, Recent, Set};
 use super::rejects::{Kepts, Rejects};
 use crate::telemetry::shared::{Shared, Stage};
-use pulse_dataflows::ports::{EventLog, LogError, Meta, Records, Request, Topic, partition};
+use pulse_dataflows::ports::{EventLog, LogError, Meta, Partition, Records, Request, Topic, partition};
 use pulse_operators::record::Reject;
 use pulse_operators::record::admit::admit;
 use serde::Deserialize;
@@ -42,6 +42,7 @@ pub struct Draft {
     masked: u64,
     duplicates: u64,
     kept: Kepts,
+    trace: Option<Arc<str>>,
 }
 
 impl Draft {
@@ -84,8 +85,8 @@ impl Intake {
         let ago_ms = now_ms().saturating_sub(self.refused_ms.load(Ordering::Relaxed));
         if ago_ms < REFUSAL_SHOWN_MS { Err("the log refused an append".into()) } else { Ok(()) }
     }
-    /// An empty draft, received now.
-    pub fn draft(&self) -> Draft {
+    /// An empty draft, received now, of a request with this `traceparent`.
+    pub fn draft(&self, trace: Option<Arc<str>>) -> Draft {
         Draft {
             received_ms: now_ms(),
             started: Instant::now(),
@@ -96,6 +97,7 @@ impl Intake {
             masked: 0,
             duplicates: 0,
             kept: Kepts::default(),
+            trace,
         }
     }
     /// Checks one item and adds its result.
@@ -143,7 +145,7 @@ impl Intake {
         let named = |(number, records)| (partition(Topic::Raw, number), records);
         let parts: Vec<_> = (0..).zip(draft.parts).filter(|(_, records)| !records.is_empty()).map(named).collect();
         if !parts.is_empty() {
-            if let Err(error) = self.append(parts).await {
+            if let Err(error) = self.append(parts, draft.trace).await {
                 return (draft.results, Err(error));
             }
             self.recent.insert(draft.fresh);
@@ -153,13 +155,13 @@ impl Intake {
         self.metrics.masked.inc_by(draft.masked);
         (draft.results, Ok(()))
     }
-    async fn append(&self, parts: Vec<(pulse_dataflows::ports::Partition, Records)>) -> Result<(), LogError> {
+    async fn append(&self, parts: Vec<(Partition, Records)>, trace: Option<Arc<str>>) -> Result<(), LogError> {
         let started = Instant::now();
         let (tx, rx) = tokio::sync::oneshot::channel();
         let ack = Box::new(move |outcome| {
             let _ = tx.send(outcome); // nobody waits any more when the client has gone
         });
-        self.log.append(Request { parts, ack: Some(ack), ..Request::default() });
+        self.log.append(Request { parts, trace, ack: Some(ack), ..Request::default() });
         let outcome = match tokio::time::timeout(self.append_timeout, rx).await {
             Ok(Ok(outcome)) => outcome.map(|_| ()),
             Ok(Err(_)) => Err(LogError::Unavailable("the log is closed".into())),

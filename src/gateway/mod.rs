@@ -18,6 +18,7 @@ pub mod rejects;
 mod routes;
 pub mod split;
 mod stream;
+mod trace;
 
 pub use config::GatewayConfig;
 

@@ -2,6 +2,7 @@
 
 use super::answer::{self, Status};
 use super::split::{SplitError, split};
+use super::trace::traceparent;
 use super::{Caller, Parts};
 use crate::http::body;
 use crate::http::peer::Peer;
@@ -28,7 +29,7 @@ pub(super) async fn single(State(parts): State<Arc<Parts>>, request: Request<Bod
     let mut reservation = parts.in_flight.reservation();
     let bytes: Bytes = body::read(&head.headers, body, &parts.config.body_limits(), &mut reservation).await?;
     take_rate(&parts, &caller, 1)?;
-    let mut draft = parts.intake.draft();
+    let mut draft = parts.intake.draft(traceparent(&head.headers));
     parts.intake.add(&mut draft, &bytes);
     let (results, outcome) = parts.intake.commit(draft).await;
     outcome.map_err(|e| log_problem(&e))?;
@@ -52,7 +53,7 @@ pub(super) async fn batch(State(parts): State<Arc<Parts>>, request: Request<Body
         SplitError::TooMany => Problem::too_large("too_many_events", format!("at most {max} events are taken at once")),
     })?;
     take_rate(&parts, &caller, items.len())?;
-    let mut draft = parts.intake.draft();
+    let mut draft = parts.intake.draft(traceparent(&head.headers));
     for chunk in items.chunks(ITEMS_AT_ONCE) {
         chunk.iter().for_each(|item| parts.intake.add(&mut draft, item.as_bytes()));
         if items.len() > ITEMS_AT_ONCE {

@@ -9,6 +9,7 @@ use super::answer::{self, ItemResult, Status};
 use super::intake::Draft;
 use super::lines::{Line, Lines};
 use super::routes::{LOG_RETRY, TOO_LARGE, enter};
+use super::trace::traceparent;
 use super::{Caller, Parts};
 use crate::http::Problem;
 use crate::http::body::{self, BodyReader, Encoding, Reservation};
@@ -48,7 +49,8 @@ pub(super) async fn stream(State(parts): State<Arc<Parts>>, request: Request<Bod
     let wire = Arc::new(AtomicU64::new(0));
     let idle = Duration::from_millis(parts.config.stream_idle_ms);
     let lines = Lines::new(body::reader(body, encoding, idle, u64::MAX, Arc::clone(&wire)));
-    let flow = Flow { parts, caller, lines, wire, out, idle, next: 0 };
+    let trace = traceparent(&head.headers);
+    let flow = Flow { parts, caller, lines, wire, out, idle, trace, next: 0 };
     tracing::debug!(peer = ?head.extensions.get::<Peer>(), "stream opened");
     tokio::spawn(flow.run());
     let mut response = Response::new(Body::from_stream(ReceiverStream::new(answers)));
@@ -68,6 +70,7 @@ struct Flow {
     wire: Arc<AtomicU64>,
     out: mpsc::Sender<Answer>,
     idle: Duration,
+    trace: Option<Arc<str>>,
     /// Index of the next line.
     next: u64,
 }
@@ -129,7 +132,7 @@ impl Flow {
         if self.lines.bytes > allowed {
             return Err(End::Why(Problem::too_large("body_too_large", "the stream grows too much by decompression")));
         }
-        let mut draft = self.parts.intake.draft();
+        let mut draft = self.parts.intake.draft(self.trace.clone());
         let (intake, mut bytes) = (&self.parts.intake, 0);
         self.lines.take(|line| match line {
             Line::Text(text) => {

@@ -114,6 +114,15 @@ fn read_brokers(brokers: &Brokers) -> Result<Arc<dyn EventLog>, OpenError> {
     Ok(super::KafkaLog::open_reader(&brokers.brokers, &brokers.config)?)
 }
 
+#[cfg(feature = "kafka")]
+pub use super::kafka::{Founded, Founding};
+
+/// Topics that shall take over from a log with so many partitions.
+#[cfg(feature = "kafka")]
+pub fn founding(of: &Brokers, partitions: u16) -> Result<Founding, OpenError> {
+    Founding::prepare(&of.brokers, &of.config, of.keep_ms, partitions)
+}
+
 #[cfg(not(feature = "kafka"))]
 fn open_brokers(_: &Path, _: &Options, _: &Brokers) -> Result<Arc<dyn EventLog>, OpenError> {
     Err(without())
@@ -127,4 +136,34 @@ fn read_brokers(_: &Brokers) -> Result<Arc<dyn EventLog>, OpenError> {
 #[cfg(not(feature = "kafka"))]
 fn without() -> OpenError {
     OpenError::Setting { setting: "log.kind".into(), why: "this program was built without the feature `kafka`".into() }
+}
+
+/// There are none in this build.
+#[cfg(not(feature = "kafka"))]
+pub enum Founding {}
+#[cfg(not(feature = "kafka"))]
+impl Founding {
+    /// Cannot be called.
+    pub fn write(
+        &self,
+        _: &dyn EventLog,
+        _: &std::collections::BTreeMap<pulse_dataflows::ports::Partition, u64>,
+        _: pulse_dataflows::epochs::Entry,
+    ) -> Result<Founded, OpenError> {
+        match *self {}
+    }
+}
+/// There are none in this build.
+#[cfg(not(feature = "kafka"))]
+pub struct Founded {
+    /// Its entry.
+    pub entry: pulse_dataflows::epochs::Entry,
+    /// Offset behind it.
+    pub next: u64,
+}
+
+/// Needs brokers.
+#[cfg(not(feature = "kafka"))]
+pub fn founding(_: &Brokers, _: u16) -> Result<Founding, OpenError> {
+    Err(without())
 }

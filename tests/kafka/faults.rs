@@ -70,6 +70,48 @@ fn a_broker_that_goes_away_and_comes_back_costs_nothing() {
     drop(alone);
 }
 
+/// Another program's transaction stays open in `events.raw`. Nothing behind it is taken up until the brokers abort it, and nothing is
+/// lost; a process that starts meanwhile does not take what is not decided for gone.
+#[test]
+fn a_foreign_transaction_that_outlives_its_timeout_loses_nothing() {
+    use rdkafka::producer::{BaseRecord, DefaultProducerContext, Producer, ThreadedProducer};
+    let _shared = shared();
+    let mut pulse = Pulse::new(address(), 1);
+    pulse.spawn(1, &[]);
+    pulse.ready();
+    pulse.send(&Events::new(seed()).next(20));
+    pulse.settled();
+    let mut client = rdkafka::config::ClientConfig::new();
+    client.set("bootstrap.servers", address()).set("transactional.id", &pulse.kafka.prefix);
+    client.set("transaction.timeout.ms", "6000");
+    let foreign: ThreadedProducer<DefaultProducerContext> = client.create().unwrap();
+    let long = Duration::from_secs(20);
+    foreign.init_transactions(long).unwrap();
+    foreign.begin_transaction().unwrap();
+    let topic = format!("{}events.raw", pulse.kafka.prefix);
+    let record = BaseRecord::<(), str>::to(&topic).payload(r#"{"id":"open","type":"order.completed"}"#);
+    foreign.send(record).map_err(|(e, _)| e).unwrap();
+    foreign.flush(long).unwrap();
+    let since = std::time::Instant::now();
+    let event = |id: &str| format!(r#"{{"id":"{id}","type":"order.completed","amount":1,"currency":"EUR"}}"#);
+    pulse.send(&[event("behind")]);
+    std::thread::sleep(Duration::from_millis(500)); // an entry names it
+    pulse.kill();
+    pulse.spawn(2, &[]);
+    pulse.ready();
+    pulse.send(&[event("behind-too")]);
+    let scored =
+        |id: &str| crate::program::http(pulse.sidecar, "GET", &format!("/api/v1/events/{id}"), "").unwrap().0 == 200;
+    assert!(since.elapsed() > Duration::from_secs(6) || !scored("behind"), "taken up before it was decided");
+    until("what stands behind the transaction", || scored("behind") && scored("behind-too"));
+    println!("taken up {:?} after the transaction was opened", since.elapsed());
+    assert!(!scored("open"));
+    drop(foreign);
+    pulse.settled();
+    pulse.stop();
+    verify(&pulse);
+}
+
 /// Another program subscribes in our group: partitions are assigned by us and positions are ours, so nothing changes.
 #[test]
 fn a_stranger_in_the_group_changes_nothing() {
@@ -129,18 +171,49 @@ fn records_that_are_gone_stop_it_until_the_gap_is_accepted() {
     pulse.stop();
 }
 
+fn make_anew(name: &str) {
+    block_on(admin().delete_topics(&[name], &patient())).unwrap();
+    let new = || NewTopic::new(name, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
+    until("the topic anew", || {
+        let made = block_on(admin().create_topics(&[new()], &patient())).unwrap();
+        made.iter().all(|outcome| outcome.is_ok())
+    });
+}
+
+/// Deleted, made anew and filled beyond where it ended, before anybody looks: the offsets are there, but other records.
+#[test]
+fn a_topic_made_anew_and_filled_again_is_noticed() {
+    let _shared = shared();
+    let mut pulse = stopped_after(60);
+    make_anew(&format!("{}events.raw", pulse.kafka.prefix));
+    let event = |i: usize| format!(r#"{{"id":"filled-{i}","type":"order.completed","time":1700000000000}}"#);
+    let events: Vec<String> = (0..100).map(event).collect();
+    crate::program::straight(&pulse.kafka, 0, &events.iter().map(String::as_str).collect::<Vec<_>>());
+    pulse.spawn(1, &[]);
+    assert_eq!(pulse.end(Duration::from_secs(30)), 69, "{}", pulse.said());
+    assert!(pulse.said().contains("filled again") && pulse.said().contains("--accept-gap"), "{}", pulse.said());
+    // accepted: all that is there now is new
+    pulse.spawn(1, &["--accept-gap"]);
+    pulse.ready();
+    pulse.settled();
+    let (status, _) = crate::program::http(pulse.sidecar, "GET", "/api/v1/events/filled-0", "").unwrap();
+    assert_eq!(status, 200);
+    // and while it runs
+    make_anew(&format!("{}events.raw", pulse.kafka.prefix));
+    crate::program::straight(
+        &pulse.kafka,
+        0,
+        &[&events[..], &events[..]].concat().iter().map(String::as_str).collect::<Vec<_>>(),
+    );
+    assert_eq!(pulse.end(Duration::from_secs(40)), 69, "{}", pulse.said());
+}
+
 /// The topic was deleted and made anew: the offsets that are known mean nothing any more.
 #[test]
 fn a_topic_made_anew_stops_it() {
     let _shared = shared();
     let mut pulse = stopped_after(60);
-    let name = format!("{}events.raw", pulse.kafka.prefix);
-    block_on(admin().delete_topics(&[&name], &patient())).unwrap();
-    let new = || NewTopic::new(&name, 1, TopicReplication::Fixed(1)).set("retention.ms", "-1");
-    until("the topic anew", || {
-        let made = block_on(admin().create_topics(&[new()], &patient())).unwrap();
-        made.iter().all(|outcome| outcome.is_ok())
-    });
+    make_anew(&format!("{}events.raw", pulse.kafka.prefix));
     pulse.spawn(1, &[]);
     assert_eq!(pulse.end(Duration::from_secs(30)), 69, "{}", pulse.said());
     assert!(pulse.said().contains("made anew") && pulse.said().contains("60 records were there"), "{}", pulse.said());

@@ -13,7 +13,7 @@ const PARTITIONS: u16 = 3;
 
 /// The topics of a program hold what one worker makes of their log; how many scored events.
 pub fn verify(pulse: &Pulse) -> usize {
-    verify_log(KafkaLog::open_reader(address(), &pulse.kafka).unwrap(), &pulse.data(), pulse.dir.path())
+    verify_log(KafkaLog::open_reader(&pulse.brokers, &pulse.kafka).unwrap(), &pulse.data(), pulse.dir.path())
 }
 
 #[test]

@@ -29,6 +29,7 @@ pub fn http(address: SocketAddr, method: &str, path: &str, body: &str) -> std::i
 pub struct Pulse {
     pub dir: tempfile::TempDir,
     pub config: PathBuf,
+    pub brokers: String,
     pub kafka: KafkaConfig,
     pub gateway: SocketAddr,
     pub sidecar: SocketAddr,
@@ -50,7 +51,7 @@ impl Pulse {
             kafka.group
         );
         std::fs::write(&config, text).unwrap();
-        Pulse { dir, config, kafka, gateway: free(), sidecar: free(), child: None }
+        Pulse { dir, config, brokers: brokers.into(), kafka, gateway: free(), sidecar: free(), child: None }
     }
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -181,6 +182,60 @@ fn the_whole_product_runs_on_brokers() {
     let output = pulse.command(&words.each_ref().map(String::as_str));
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
     assert!(Path::new(&out).exists());
+}
+
+/// A client's trace goes into the headers of its event and of what follows from it, from the gateway as from the topic; another
+/// word in its place does not.
+#[test]
+fn a_trace_goes_from_the_client_to_the_outputs() {
+    use rdkafka::consumer::{BaseConsumer, Consumer};
+    use rdkafka::message::{Headers, Message};
+    use rdkafka::producer::{BaseProducer, BaseRecord, Producer};
+    let _shared = shared();
+    let mut pulse = Pulse::new(address(), 1);
+    pulse.spawn(2, &[]);
+    pulse.ready();
+    let trace = |n: u32| format!("00-4bf92f3577b34da6a3ce929d0e0e4736-{n:016x}-01");
+    for (id, trace) in [("t-1", trace(1)), ("t-2", "nonsense".into())] {
+        let body = format!(r#"{{"id":"{id}","type":"order.completed","amount":1,"currency":"EUR"}}"#);
+        let mut stream = TcpStream::connect(pulse.gateway).unwrap();
+        let (path, length) = ("/api/v1/events", body.len());
+        write!(
+            stream,
+            "POST {path} HTTP/1.1\r\nhost: pulse\r\nconnection: close\r\ntraceparent: {trace}\r\ncontent-length: {length}\r\n\r\n{body}"
+        )
+        .unwrap();
+        let mut answer = String::new();
+        stream.read_to_string(&mut answer).unwrap();
+        assert!(answer.starts_with("HTTP/1.1 200"), "{answer}");
+    }
+    let producer: BaseProducer =
+        rdkafka::config::ClientConfig::new().set("bootstrap.servers", address()).create().unwrap();
+    let (raw, own) = (format!("{}events.raw", pulse.kafka.prefix), trace(3));
+    let header = rdkafka::message::Header { key: "traceparent", value: Some(&own) };
+    let headers = rdkafka::message::OwnedHeaders::new().insert(header);
+    let event = r#"{"id":"t-3","type":"order.completed","time":1700000000000}"#;
+    producer.send(BaseRecord::<(), str>::to(&raw).headers(headers).payload(event)).map_err(|(e, _)| e).unwrap();
+    producer.flush(Duration::from_secs(20)).unwrap();
+    for topic in ["events.raw", "events.scored"] {
+        let mut client = rdkafka::config::ClientConfig::new();
+        client.set("bootstrap.servers", address()).set("group.id", topic);
+        let consumer: BaseConsumer = client.create().unwrap();
+        let mut list = rdkafka::TopicPartitionList::new();
+        let name = format!("{}{topic}", pulse.kafka.prefix);
+        list.add_partition_offset(&name, 0, rdkafka::Offset::Beginning).unwrap();
+        consumer.assign(&list).unwrap();
+        for want in [Some(trace(1)), None, Some(trace(3))] {
+            let message = consumer.poll(Duration::from_secs(30)).unwrap().unwrap();
+            let found =
+                message.headers().into_iter().flat_map(Headers::iter).find(|header| header.key == "traceparent");
+            let found = found.map(|header| String::from_utf8_lossy(header.value.unwrap()).into_owned());
+            assert_eq!(found, want, "{topic} {}", message.offset());
+            let value = String::from_utf8_lossy(message.payload().unwrap()).into_owned();
+            assert!(!value.contains("4bf92f"), "the contract has no trace in the value: {value}");
+        }
+    }
+    pulse.stop();
 }
 
 /// Records of a producer that knows nothing of us.

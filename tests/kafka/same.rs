@@ -47,6 +47,20 @@ pub fn outputs(log: &dyn EventLog, topic: Topic, number: u16) -> Vec<Vec<u8>> {
     all
 }
 
+/// No output stands twice in the topics: what an unbroken process writes, whatever the brokers do.
+#[allow(dead_code, reason = "the cluster's tests break processes, whose outputs may repeat")]
+pub fn no_repeats(log: &dyn EventLog) {
+    for topic in [Topic::Scored, Topic::Rejected, Topic::Alerts] {
+        for number in 0..log.partitions(topic) {
+            let mut seen = BTreeSet::new();
+            for (Meta { cause, .. }, value) in records(log, partition(topic, number)) {
+                let new = cause.kind == FROM_GATEWAY || seen.insert((cause.partition, cause.offset, cause.kind));
+                assert!(new, "{topic:?}/{number} twice: {cause:?} {}", String::from_utf8_lossy(&value));
+            }
+        }
+    }
+}
+
 /// The outputs are those of an unbroken replay of the log with one worker; how many scored events.
 pub fn verify_log(log: Arc<KafkaLog>, data: &Path, scratch: &Path) -> usize {
     replayed(log, Objects::folder(&data.join("objects")).unwrap(), scratch)

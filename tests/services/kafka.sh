@@ -7,6 +7,8 @@
 # KAFKA_PORT  port of the first broker (default 29092); broker i listens on KAFKA_PORT+i-1, its controller 100 above
 # KAFKA_NODES 1 (default) or 3: with 3, three copies of which two must answer
 # KAFKA_HEAP  heap of a node (default 256m)
+# KAFKA_ADVERTISED  host:port that a single broker names to its clients, say that of a proxy (default: its own)
+# KAFKA_TLS   folder with broker.pem (key and certificate) and ca.pem: brokers speak TLS (default: they do not)
 # KAFKA_USER  name:password: brokers ask for it (SASL/PLAIN); a second user, guest, with the same password has no rights.
 #             default: they ask for nothing
 # KAFKA_MORE  more listeners of the first broker, each NAME:port:advertised, by spaces: who comes in there is sent to
@@ -20,6 +22,7 @@ KAFKA_NODES=${KAFKA_NODES:-1}
 KAFKA_HEAP=${KAFKA_HEAP:-256m}
 KAFKA_USER=${KAFKA_USER:-}
 KAFKA_MORE=${KAFKA_MORE:-}
+KAFKA_TLS=${KAFKA_TLS:-}
 KAFKA_WAIT=${KAFKA_WAIT:-90}
 VERSION=$(sed -n 's:.*<kafka.version>\(.*\)</kafka.version>.*:\1:p' "$HERE/kafka/pom.xml")
 LIB=$KAFKA_DIR/lib-$VERSION
@@ -62,7 +65,7 @@ install() {
     rm -rf "$LIB"; mv "$LIB.part" "$LIB"; touch "$LIB/.whole"
   fi
   # an archive of loaded classes, made by one short run, halves every later start
-  KAFKA_DIR=$KAFKA_DIR KAFKA_PORT=$((KAFKA_PORT + 5000)) KAFKA_NODES=1 KAFKA_USER='' KAFKA_MORE='' \
+  KAFKA_DIR=$KAFKA_DIR KAFKA_PORT=$((KAFKA_PORT + 5000)) KAFKA_NODES=1 KAFKA_USER='' KAFKA_MORE='' KAFKA_TLS='' KAFKA_ADVERTISED='' \
     KAFKA_JVM="-XX:ArchiveClassesAtExit=$LIB/kafka.jsa.part" "$0" first >/dev/null
   mv "$LIB/kafka.jsa.part" "$LIB/kafka.jsa"
 }
@@ -70,11 +73,12 @@ install() {
 prepare() { # node: its settings, and its data folder formatted once
   local i=$1 dir=$RUN/n$1 voters= k copies=1 insync=1 protocol=PLAINTEXT
   [ "$KAFKA_NODES" -lt 3 ] || { copies=3; insync=2; }
-  [ -z "$KAFKA_USER" ] || protocol=SASL_PLAINTEXT
+  [ -z "$KAFKA_TLS" ] || protocol=SSL
+  [ -z "$KAFKA_USER" ] || protocol=SASL_${protocol}
   for k in $(nodes); do voters+=,$k@127.0.0.1:$(cport "$k"); done
   mkdir -p "$dir"
   sed -e "s|@ID@|$i|; s|@VOTERS@|${voters#,}|; s|@RF@|$copies|; s|@ISR@|$insync|; s|@DATA@|$dir/data|" \
-    -e "s|@PROTOCOL@|$protocol|g; s|@PORT@|$(port "$i")|g; s|@CPORT@|$(cport "$i")|" \
+    -e "s|@ADVERTISED@|${KAFKA_ADVERTISED:-127.0.0.1:$(port "$i")}|; s|@PROTOCOL@|$protocol|g; s|@PORT@|$(port "$i")|g; s|@CPORT@|$(cport "$i")|" \
     "$HERE/kafka/server.properties" >"$dir/server.properties"
   local more name port advertised
   for more in $KAFKA_MORE; do
@@ -82,10 +86,14 @@ prepare() { # node: its settings, and its data folder formatted once
     [ "$i" = 1 ] && sed -i -e "s|^listeners=.*|&,$name://127.0.0.1:$port|; s|^advertised.listeners=.*|&,$name://127.0.0.1:$advertised|" \
       -e "s|^listener.security.protocol.map=.*|&,$name:PLAINTEXT|" "$dir/server.properties"
   done
+  if [ -n "$KAFKA_TLS" ]; then
+    printf '%s\n' ssl.{key,trust}store.type=PEM "ssl.keystore.location=$KAFKA_TLS/broker.pem" \
+      "ssl.truststore.location=$KAFKA_TLS/ca.pem" >>"$dir/server.properties"
+  fi
   if [ -n "$KAFKA_USER" ]; then
     local name=${KAFKA_USER%%:*} word=${KAFKA_USER#*:} login=org.apache.kafka.common.security.plain.PlainLoginModule
     printf '%s\n' "sasl.enabled.mechanisms=PLAIN" "sasl.mechanism.inter.broker.protocol=PLAIN" \
-      "listener.name.sasl_plaintext.plain.sasl.jaas.config=$login required username=\"$name\" password=\"$word\" user_$name=\"$word\" user_guest=\"$word\";" \
+      "listener.name.${protocol,,}.plain.sasl.jaas.config=$login required username=\"$name\" password=\"$word\" user_$name=\"$word\" user_guest=\"$word\";" \
       "authorizer.class.name=org.apache.kafka.metadata.authorizer.StandardAuthorizer" "super.users=User:$name;User:ANONYMOUS" \
       >>"$dir/server.properties"
   fi
@@ -118,7 +126,9 @@ start() { # prints the addresses
   mkdir -p "$RUN"
   exec 9>"$RUN.lock"; flock 9
   local i addresses=
-  for i in $(nodes); do prepare "$i"; done
+  local jobs=()
+  for i in $(nodes); do prepare "$i" & jobs+=($!); done
+  for i in "${jobs[@]}"; do wait "$i"; done
   for i in $(nodes); do launch "$i"; done
   for i in $(nodes); do await "$i"; addresses+=,127.0.0.1:$(port "$i"); done
   if [ -n "${1:-}" ]; then

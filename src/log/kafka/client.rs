@@ -57,8 +57,8 @@ impl Complaints {
         let of = |codes: &[RDKafkaErrorCode]| {
             newest.iter().rev().find(|(e, _)| e.rdkafka_error_code().is_some_and(|code| codes.contains(&code)))
         };
-        use RDKafkaErrorCode::{Authentication, SaslAuthenticationFailed, TopicAuthorizationFailed};
-        let found = of(&[Authentication, SaslAuthenticationFailed, TopicAuthorizationFailed]).or(newest.back());
+        use RDKafkaErrorCode::{Authentication, SSL, SaslAuthenticationFailed, TopicAuthorizationFailed};
+        let found = of(&[Authentication, SaslAuthenticationFailed, TopicAuthorizationFailed, SSL]).or(newest.back());
         found.map(|(e, reason)| (e.rdkafka_error_code(), reason.clone()))
     }
 }
@@ -81,6 +81,19 @@ impl ClientContext for Ear {
     }
 }
 impl ConsumerContext for Ear {}
+
+/// What a consumer is for.
+struct Manner {
+    says_eof: bool,
+    wait_ms: &'static str,
+    bytes: &'static str,
+    isolation: &'static str,
+}
+impl Default for Manner {
+    fn default() -> Manner {
+        Manner { says_eof: false, wait_ms: FETCHING_MS, bytes: "1048576", isolation: "read_committed" }
+    }
+}
 
 /// How to reach the brokers.
 #[derive(Clone)]
@@ -132,30 +145,40 @@ impl Access {
     /// A consumer whose partitions are assigned by hand and whose offsets are nobody's but ours.
     /// Its fetches wait at the broker for new records.
     pub fn consumer(&self) -> Result<BaseConsumer<Ear>, OpenError> {
-        self.consumer_that(false, FOLLOWING_MS)
+        self.consumer_that(&Manner { wait_ms: FOLLOWING_MS, ..Manner::default() })
     }
     /// The same for what is there already: a partition that is added need not wait for the fetch of the others to end.
     pub fn fetching(&self) -> Result<BaseConsumer<Ear>, OpenError> {
-        self.consumer_that(false, FETCHING_MS)
+        self.consumer_that(&Manner::default())
     }
     /// The same; it says when it has come to the end of a partition.
     pub fn consumer_with_eof(&self) -> Result<BaseConsumer<Ear>, OpenError> {
-        self.consumer_that(true, FETCHING_MS)
+        self.consumer_that(&Manner { says_eof: true, ..Manner::default() })
     }
-    fn consumer_that(&self, says_eof: bool, wait_ms: &str) -> Result<BaseConsumer<Ear>, OpenError> {
+    /// For questions about offsets, and for single records. A partition ends for it behind what is not decided yet: a transaction
+    /// that is open must not look like records that are gone.
+    pub fn asking(&self) -> Result<BaseConsumer<Ear>, OpenError> {
+        self.consumer_that(&Manner {
+            says_eof: true,
+            bytes: "4096",
+            isolation: "read_uncommitted",
+            ..Manner::default()
+        })
+    }
+    fn consumer_that(&self, manner: &Manner) -> Result<BaseConsumer<Ear>, OpenError> {
         let wishes = [
-            ("fetch.wait.max.ms", wait_ms),
+            ("fetch.wait.max.ms", manner.wait_ms),
             ("fetch.error.backoff.ms", "50"),
             ("queued.max.messages.kbytes", "16384"),
             ("queued.min.messages", "10000"),
-            ("fetch.message.max.bytes", "1048576"),
+            ("fetch.message.max.bytes", manner.bytes),
         ];
         let fixed = [
             ("group.id", self.config.group.as_str()),
             ("enable.auto.commit", "false"),
             ("enable.auto.offset.store", "false"),
-            ("enable.partition.eof", if says_eof { "true" } else { "false" }),
-            ("isolation.level", "read_committed"),
+            ("enable.partition.eof", if manner.says_eof { "true" } else { "false" }),
+            ("isolation.level", manner.isolation),
             ("auto.offset.reset", "error"),
         ];
         let client = self.client(&wishes, &fixed);
@@ -190,6 +213,12 @@ impl Access {
             Some(RDKafkaErrorCode::Authentication | RDKafkaErrorCode::SaslAuthenticationFailed) => OpenError::Setting {
                 setting: "log.kafka.options".into(),
                 why: format!("the brokers refuse `sasl.username` and `sasl.password`: {why}"),
+            },
+            Some(RDKafkaErrorCode::SSL) => OpenError::Setting {
+                setting: "log.kafka.options.ssl.ca.location".into(),
+                why: format!(
+                    "the brokers' certificate is not accepted ({why}): who is named here must have signed it, and it must be for the names in log.brokers"
+                ),
             },
             Some(
                 RDKafkaErrorCode::TopicAuthorizationFailed

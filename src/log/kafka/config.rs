@@ -31,7 +31,7 @@ pub struct KafkaConfig {
     /// Partitions of `events.raw` and what follows from it when the topics are made. Of topics that are there their own
     /// number counts.
     pub partitions: u16,
-    /// Copies of each partition when the topics are made; 0 = what the brokers say.
+    /// Copies of each partition when the topics are made; 0 = one on each broker, at most three.
     pub replication: u16,
     /// Stands before the names of all topics: for several shops on one cluster.
     pub prefix: String,

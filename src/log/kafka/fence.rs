@@ -6,6 +6,7 @@
 //! that was made anew; without it nothing is known.
 
 use super::client::Access;
+use super::prints::{self, Prints};
 use crate::log::OpenError;
 use pulse_dataflows::epochs::{Entry, inputs};
 use pulse_dataflows::ports::{Partition, Topic, partition};
@@ -26,6 +27,7 @@ const BEYOND: u64 = 1 << 32;
 
 const ENDS: &str = "ends";
 const BASES: &str = "bases";
+const PRINTS: &str = "prints";
 
 /// What the newest fence and the newest entry say.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub(super) struct Known {
     pub ends: BTreeMap<Partition, u64>,
     /// What is added to the brokers' offsets.
     pub bases: BTreeMap<Partition, u64>,
+    /// What stood where.
+    pub prints: Prints,
 }
 
 impl Known {
@@ -41,22 +45,31 @@ impl Known {
     pub fn base(&self, p: Partition) -> u64 {
         self.bases.get(&p).copied().unwrap_or(0)
     }
-    /// Compares with what is there: (partition, the brokers' end). `accept`: what is gone is gone.
-    pub fn compare(&mut self, there: &[(Partition, u64)], accept: bool) -> Result<(), OpenError> {
+    /// Compares with what is there: (partition, the brokers' end), and partitions where something `else_` stands than before.
+    /// `accept`: what is gone is gone.
+    pub fn compare(&mut self, there: &[(Partition, u64)], else_: &[Partition], accept: bool) -> Result<(), OpenError> {
         for (p, end) in there {
             let known = self.ends.get(p).copied().unwrap_or(0);
             let end = end + self.base(*p);
-            if end >= known {
+            if end >= known && !else_.contains(p) {
                 continue;
             }
             let (name, number) = (p.topic.name(), p.number);
             if !accept || p.topic == Topic::Epochs {
                 let way =
                     if p.topic == Topic::Epochs { "" } else { "; --accept-gap goes on from the first that is there" };
-                return Err(OpenError::Gap(format!(
-                    "partition {number} of {name} ends at {end}, but {known} records were there: the topic was made anew, and at least {} records are gone{way}",
-                    known - end
-                )));
+                let why = if end < known {
+                    format!(
+                        "ends at {end}, but {known} records were there: the topic was made anew, and at least {} records are gone",
+                        known - end
+                    )
+                } else {
+                    let at = self.prints.get(p).map_or(0, |print| print.0);
+                    format!(
+                        "has another record at {at} than before: the topic was made anew and filled again, and the {known} records that were there are gone"
+                    )
+                };
+                return Err(OpenError::Gap(format!("partition {number} of {name} {why}{way}")));
             }
             let input = matches!(p.topic, Topic::Raw | Topic::Labels | Topic::Control);
             tracing::warn!(
@@ -67,27 +80,37 @@ impl Known {
                 "the topic was made anew, and that is accepted"
             );
             self.bases.insert(*p, if input { known } else { known + BEYOND });
+            self.prints.remove(p);
         }
         Ok(())
     }
     /// Headers of the next fence.
-    pub fn headers(&self, ends: &[(Partition, u64)]) -> OwnedHeaders {
+    pub fn headers(&self, ends: &[(Partition, u64)], prints: &Prints) -> OwnedHeaders {
         let text = |of: &mut dyn Iterator<Item = (Partition, u64)>| {
             of.map(|(p, n)| format!("{}/{}={n}", p.topic as u8, p.number)).collect::<Vec<_>>().join(",")
         };
         let ends = text(&mut ends.iter().map(|(p, end)| (*p, end + self.base(*p))));
         let bases = text(&mut self.bases.iter().map(|(p, base)| (*p, *base)));
         let headers = OwnedHeaders::new().insert(Header { key: ENDS, value: Some(&ends) });
-        headers.insert(Header { key: BASES, value: Some(&bases) })
+        prints_header(headers.insert(Header { key: BASES, value: Some(&bases) }), prints)
     }
 }
 
-fn parse(text: &str) -> BTreeMap<Partition, u64> {
+/// Adds prints to the headers of a record of `pulse.epochs`.
+pub(super) fn prints_header(headers: OwnedHeaders, of: &Prints) -> OwnedHeaders {
+    headers.insert(Header { key: PRINTS, value: Some(&prints::text(of)) })
+}
+
+fn number(text: &str) -> Option<u64> {
+    text.parse().ok()
+}
+
+fn parse<V>(text: &str, value: fn(&str) -> Option<V>) -> BTreeMap<Partition, V> {
     let one = |part: &str| {
-        let (place, n) = part.split_once('=')?;
+        let (place, of) = part.split_once('=')?;
         let (topic, number) = place.split_once('/')?;
         let topic = *pulse_dataflows::ports::TOPICS.get(topic.parse::<usize>().ok()?)?;
-        Some((partition(topic, number.parse().ok()?), n.parse().ok()?))
+        Some((partition(topic, number.parse().ok()?), value(of)?))
     };
     text.split(',').filter_map(one).collect()
 }
@@ -112,9 +135,17 @@ pub(super) fn known(access: &Access, (start, end): (u64, u64), partitions: u16) 
     for header in fence.iter().filter_map(|(_, headers, _)| headers.as_ref()).flat_map(|headers| headers.iter()) {
         let text = header.value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
         match header.key {
-            ENDS => known.ends = parse(text),
-            BASES => known.bases = parse(text),
+            ENDS => known.ends = parse(text, number),
+            BASES => known.bases = parse(text, number),
+            PRINTS => known.prints = parse(text, prints::parse),
             _ => {}
+        }
+    }
+    // those of the newest record that has some; a fence that was read for itself lies in front of all of them
+    for header in last.iter().filter_map(|(_, headers, _)| headers.as_ref()).flat_map(|headers| headers.iter()) {
+        if header.key == PRINTS {
+            let text = header.value.and_then(|value| std::str::from_utf8(value).ok()).unwrap_or_default();
+            known.prints = parse(text, prints::parse);
         }
     }
     let entries = last.iter().filter_map(|(_, _, value)| Entry::parse(value).filter(|_| !value.is_empty()));
@@ -169,18 +200,22 @@ mod tests {
         let (raw, scored) = (partition(Topic::Raw, 3), partition(Topic::Scored, 0));
         let mut known = Known::default();
         known.bases.insert(raw, 100);
-        let headers = known.headers(&[(raw, 7), (scored, 50)]);
+        let of = Prints::from([(raw, (106, u64::MAX)), (scored, (3, 0))]);
+        let headers = known.headers(&[(raw, 7), (scored, 50)], &of);
         let text: Vec<&str> = headers.iter().map(|h| std::str::from_utf8(h.value.unwrap()).unwrap()).collect();
-        assert_eq!(parse(text[0]), BTreeMap::from([(raw, 107), (scored, 50)]));
-        assert_eq!(parse(text[1]), known.bases);
-        known.ends = parse(text[0]);
-        assert!(known.compare(&[(raw, 7), (scored, 50)], false).is_ok());
-        let gone = known.compare(&[(raw, 2), (scored, 50)], false).unwrap_err().to_string();
+        assert_eq!(parse(text[0], number), BTreeMap::from([(raw, 107), (scored, 50)]));
+        assert_eq!(parse(text[1], number), known.bases);
+        assert_eq!(parse(text[2], prints::parse), of);
+        (known.ends, known.prints) = (parse(text[0], number), of);
+        assert!(known.compare(&[(raw, 7), (scored, 50)], &[], false).is_ok());
+        let filled = known.compare(&[(raw, 90), (scored, 50)], &[raw], false).unwrap_err().to_string();
+        assert!(filled.contains("another record at 106") && filled.contains("--accept-gap"), "{filled}");
+        let gone = known.compare(&[(raw, 2), (scored, 50)], &[], false).unwrap_err().to_string();
         assert!(gone.contains("ends at 102, but 107") && gone.contains("5 records are gone"), "{gone}");
-        known.compare(&[(raw, 2), (scored, 3)], true).unwrap();
+        known.compare(&[(raw, 2), (scored, 3)], &[], true).unwrap();
         assert_eq!((known.base(raw), known.base(scored)), (107, 50 + BEYOND), "nobody sees an offset twice");
         let epochs = partition(Topic::Epochs, 0);
         known.ends.insert(epochs, 9);
-        assert!(known.compare(&[(epochs, 0)], true).is_err());
+        assert!(known.compare(&[(epochs, 0)], &[], true).is_err());
     }
 }

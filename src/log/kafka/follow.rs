@@ -12,11 +12,12 @@
 use super::blocks::Gather;
 use super::client::Ear;
 use super::offsets::{self, Ask};
+use super::prints;
 use super::record;
 use super::state::State;
 use crate::log::{Fatal, locked};
 use pulse_dataflows::epochs::{Entry, inputs};
-use pulse_dataflows::ports::{Cause, Meta, Partition, Topic, partition};
+use pulse_dataflows::ports::{Cause, HOLE, Meta, Partition, Topic, partition};
 use pulse_dataflows::quarantine::Quarantine;
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
@@ -123,6 +124,11 @@ impl Follower {
                         } else {
                             gather.take(place, &message);
                         }
+                        if place.partition.topic == Topic::Raw
+                            && let Some(trace) = record::trace(&message)
+                        {
+                            self.state.traces.keep((place.partition.number, offset), trace);
+                        }
                         if place.partition.topic == Topic::Scored {
                             self.follows_from(record::meta(Topic::Scored, &message).cause);
                         }
@@ -178,6 +184,13 @@ impl Follower {
             let blocks = gather.finish();
             let Some(place) = self.state.places.get(*at).filter(|_| !blocks.is_empty()) else { continue };
             let mut followed = locked(&place.followed);
+            if let Some(block) = blocks.last()
+                && let (meta, value) = block.record(block.end() - 1)
+                && meta.cause.kind != HOLE
+            {
+                let print = (block.end() - 1, prints::print(meta.time_ms, value));
+                locked(&self.state.prints).insert(place.partition, print);
+            }
             for block in blocks {
                 followed.next = Some(block.end());
                 place.end.fetch_max(block.end(), AcqRel);

@@ -6,7 +6,8 @@
 //!   consumer of its own from anywhere. Partitions are assigned by hand; a consumer group serves lag monitors only (`watch`).
 //! * `sequence`: the sequencer on a thread of its own. An opening appends a fence to `pulse.epochs`, then asks where everything
 //!   ends. Who follows the topic and finds a fence behind its own has been replaced, and stops.
-//! * `fence`: what the newest fence says of before. `state`: what these share. `blocks`: records as blocks. `offsets`: starts and ends of all partitions at once.
+//! * `found`: topics that take over from another log.
+//! * `fence`: what the newest fence says of before; `prints`: is it still the same topic. `traces`: of events, for their outputs. `state`: what these share. `blocks`: records as blocks. `offsets`: starts and ends of all partitions at once.
 //!
 //! Deliberately absent: transactions. What is promised without them, and that readers drop repeats by cause, stands in the
 //! port.
@@ -22,9 +23,13 @@ mod fence;
 #[cfg(feature = "kafka")]
 mod follow;
 #[cfg(feature = "kafka")]
+mod found;
+#[cfg(feature = "kafka")]
 mod offsets;
 #[cfg(feature = "kafka")]
 mod open;
+#[cfg(feature = "kafka")]
+mod prints;
 #[cfg(feature = "kafka")]
 mod produce;
 #[cfg(feature = "kafka")]
@@ -38,8 +43,12 @@ mod state;
 #[cfg(feature = "kafka")]
 mod topics;
 #[cfg(feature = "kafka")]
+mod traces;
+#[cfg(feature = "kafka")]
 mod watch;
 
 pub use config::KafkaConfig;
+#[cfg(feature = "kafka")]
+pub use found::{Founded, Founding};
 #[cfg(feature = "kafka")]
 pub use open::{KafkaLog, Options};

@@ -37,9 +37,13 @@ pub(super) fn ask(
         let passing = answer.as_ref().err().and_then(KafkaError::rdkafka_error_code).is_some_and(|code| {
             use RDKafkaErrorCode as Code;
             let passing = [
+                Code::BrokerTransportFailure,
                 Code::FencedLeaderEpoch,
+                Code::KafkaStorageError,
                 Code::LeaderNotAvailable,
                 Code::NotLeaderForPartition,
+                Code::OffsetNotAvailable,
+                Code::ReplicaNotAvailable,
                 Code::RequestTimedOut,
                 Code::UnknownLeaderEpoch,
                 Code::UnknownTopicOrPartition,

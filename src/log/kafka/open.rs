@@ -5,6 +5,7 @@ use super::config::KafkaConfig;
 use super::fence::{self, Known};
 use super::follow::{self, Follower, Wanted};
 use super::offsets::{self, Ask, Named};
+use super::prints::{Bounds, Printer};
 use super::produce::Producer;
 use super::reader::KafkaReader;
 use super::sequence::{self, Hooked};
@@ -62,6 +63,7 @@ pub struct KafkaLog {
     producer: Option<Arc<Producer>>,
     hooked: Hooked,
     wanted: Wanted,
+    /// For questions; nothing is read with it.
     consumer: Arc<BaseConsumer<Ear>>,
     admin: AdminClient<Ear>,
     threads: Mutex<Vec<JoinHandle<()>>>,
@@ -72,21 +74,25 @@ impl KafkaLog {
     /// Opens the log as its owner: whoever owned it before is fenced.
     pub fn open(brokers: &str, config: &KafkaConfig, options: Options) -> Result<Arc<KafkaLog>, OpenError> {
         let access = Access::new(brokers, config)?;
-        let consumer = Arc::new(access.consumer()?);
+        let consumer = Arc::new(access.asking()?);
         let partitions = topics::ensure(&access, &consumer, options.keep_ms)?;
-        let (known, ends) = known(&access, &consumer, partitions, options.accept_gap)?;
+        let printer = Printer::new(&access)?;
+        let before = known(&access, &consumer, partitions, options.accept_gap, Some(&printer))?;
+        let prints = printer.newest(&made(&access, partitions, &before.known), &before.bounds(), access.patience());
+        let Before { known, ends, .. } = before;
         let producer = Producer::start(&access, access.complaints.clone())?;
         let before = state(&access, partitions, vec![], &options);
         producer.attach(&before);
         // first the fence, then the look: what another owner still writes counts for nobody
-        let fence = producer.fence(&before, known.headers(&ends), access.patience());
+        let fence = producer.fence(&before, known.headers(&ends, &prints), access.patience());
         let generation = fence.map_err(|why| OpenError::Broker {
             setting: "log.brokers",
             why: format!("pulse.epochs takes no fence: {why}"),
         })?;
         drop(producer);
         let state = bounded(&access, &consumer, partitions, &known, &options)?;
-        KafkaLog::running(access, consumer, state, generation, true)
+        *locked(&state.prints) = prints;
+        KafkaLog::running(access, consumer, state, generation, Some(printer))
     }
     /// Opens the log beside its owner: to append input and to follow. As one of the processes of `generation` it is fenced with
     /// them; without one nobody fences it, and it may not append outputs.
@@ -97,29 +103,31 @@ impl KafkaLog {
         generation: Option<u64>,
     ) -> Result<Arc<KafkaLog>, OpenError> {
         let access = Access::new(brokers, config)?;
-        let consumer = Arc::new(access.consumer()?);
+        let consumer = Arc::new(access.asking()?);
         let partitions = topics::find(&access, &consumer)?;
-        let (known, _) = known(&access, &consumer, partitions, options.accept_gap)?;
+        let Before { known, .. } = known(&access, &consumer, partitions, options.accept_gap, None)?;
         let state = bounded(&access, &consumer, partitions, &known, &options)?;
-        KafkaLog::running(access, consumer, state, generation.unwrap_or(NO_FENCE), false)
+        KafkaLog::running(access, consumer, state, generation.unwrap_or(NO_FENCE), None)
     }
-    /// With its threads.
+    /// With its threads; `owner`: what it looks at the topics with.
     fn running(
         access: Access,
         consumer: Arc<BaseConsumer<Ear>>,
         state: Arc<State>,
         generation: u64,
-        owner: bool,
+        owner: Option<Printer>,
     ) -> Result<Arc<KafkaLog>, OpenError> {
         state.generation.store(generation, Release);
         let producer = Arc::new(Producer::start(&access, access.complaints.clone())?);
         producer.attach(&state);
         let (hooked, wanted) = (Hooked::default(), Wanted::default());
-        let follower = Follower::new(state.clone(), consumer.clone(), wanted.clone());
+        let follower = Follower::new(state.clone(), Arc::new(access.consumer()?), wanted.clone());
         let (shared, sender, hook) = (state.clone(), producer.clone(), hooked.clone());
         let (watched, asked) = (state.clone(), consumer.clone());
         let threads = vec![
-            thread::Builder::new().name("log-watch".into()).spawn(move || watch::run(&watched, &asked, owner))?,
+            thread::Builder::new()
+                .name("log-watch".into())
+                .spawn(move || watch::run(&watched, &asked, owner.as_ref()))?,
             thread::Builder::new().name("log-follower".into()).spawn(move || follower.run())?,
             thread::Builder::new()
                 .name("log-sequencer".into())
@@ -133,9 +141,9 @@ impl KafkaLog {
     /// those of now.
     pub fn open_reader(brokers: &str, config: &KafkaConfig) -> Result<Arc<KafkaLog>, OpenError> {
         let access = Access::new(brokers, config)?;
-        let consumer = Arc::new(access.consumer()?);
+        let consumer = Arc::new(access.asking()?);
         let partitions = topics::find(&access, &consumer)?;
-        let (known, _) = known(&access, &consumer, partitions, false)?;
+        let Before { known, .. } = known(&access, &consumer, partitions, false, None)?;
         let state = bounded(&access, &consumer, partitions, &known, &Options::default())?;
         Ok(Arc::new(KafkaLog {
             state,
@@ -161,7 +169,7 @@ impl KafkaLog {
     }
 }
 
-fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64, u64)>, options: &Options) -> Arc<State> {
+pub(super) fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64, u64)>, options: &Options) -> Arc<State> {
     let layout = Layout { partitions };
     let names = TOPICS.iter().map(|topic| access.name(*topic)).collect();
     let bounds = if bounds.is_empty() { vec![(0, 0, 0); layout.len()] } else { bounds };
@@ -171,29 +179,52 @@ fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64, u64)>, options
 }
 
 /// The partitions that are made; the others have no bounds to ask for.
-fn made(access: &Access, partitions: u16, known: &Known) -> Vec<Named> {
+pub(super) fn made(access: &Access, partitions: u16, known: &Known) -> Vec<Named> {
     let all = Layout { partitions };
     let there = all.all().filter(|p| p.topic != Topic::Enriched);
     there.map(|p| (access.name(p.topic), p, known.base(p))).collect()
 }
 
-/// What the newest fence says, held against what is there, with the brokers' ends.
+/// What was there before, and where the brokers' partitions begin and end.
+struct Before {
+    known: Known,
+    starts: Vec<(Partition, u64)>,
+    ends: Vec<(Partition, u64)>,
+}
+impl Before {
+    /// As the log counts.
+    fn bounds(&self) -> Bounds {
+        let of = |((p, start), (_, end)): (&(Partition, u64), &(Partition, u64))| {
+            (*p, (start + self.known.base(*p), end + self.known.base(*p)))
+        };
+        self.starts.iter().zip(&self.ends).map(of).collect()
+    }
+}
+
+/// What the newest fence says, held against what is there.
 fn known(
     access: &Access,
     consumer: &BaseConsumer<Ear>,
     partitions: u16,
     accept: bool,
-) -> Result<(Known, Vec<(Partition, u64)>), OpenError> {
+    printer: Option<&Printer>,
+) -> Result<Before, OpenError> {
     let all = made(access, partitions, &Known::default());
     let ask = |what| offsets::ask(consumer, &all, what, access.patience()).map_err(|e| access.unreachable(&e));
     let epochs = all.iter().position(|(_, p, _)| p.topic == Topic::Epochs).unwrap_or(0);
     let bound = |offsets: Vec<Option<u64>>| offsets.get(epochs).copied().flatten().unwrap_or(0);
-    let mut known = fence::known(access, (bound(ask(Ask::Start)?), bound(ask(Ask::End)?)), partitions)?;
+    let known = fence::known(access, (bound(ask(Ask::Start)?), bound(ask(Ask::End)?)), partitions)?;
     // asked after the entries were read: whoever writes meanwhile writes more than they name
-    let ends = ask(Ask::End)?;
-    let ends: Vec<(Partition, u64)> = all.iter().zip(ends).map(|((_, p, _), end)| (*p, end.unwrap_or(0))).collect();
-    known.compare(&ends, accept)?;
-    Ok((known, ends))
+    let of = |offsets: Vec<Option<u64>>| -> Vec<(Partition, u64)> {
+        all.iter().zip(offsets).map(|((_, p, _), offset)| (*p, offset.unwrap_or(0))).collect()
+    };
+    let mut before = Before { known, starts: of(ask(Ask::Start)?), ends: of(ask(Ask::End)?) };
+    let named = made(access, partitions, &before.known);
+    let other = printer.map_or_else(Vec::new, |printer| {
+        printer.differs(&before.known.prints, &named, &before.bounds(), access.patience())
+    });
+    before.known.compare(&before.ends, &other, accept)?;
+    Ok(before)
 }
 
 /// The state as the brokers have it now.

@@ -5,6 +5,8 @@
 //! says that the part is in. Deliberately absent: giving up.
 
 use super::client::{Access, Complaints, Ear};
+use super::fence;
+use super::prints::Prints;
 use super::record;
 use super::state::{ENTRY, State, Tag};
 use crate::log::{Fatal, OpenError, now_ms};
@@ -65,12 +67,19 @@ impl ProducerContext for Deliveries {
                     state.part_done(tag.slot);
                 }
             }
+            // the library gives up all that waits when it cannot go on, and says why by itself: see `error`
+            Err((error, _)) if purged(error) => {}
             Err((error, _)) if tag.slot == ENTRY => {
                 state.fail(Fatal::Failed(format!("pulse.epochs does not take entries: {error}")));
             }
             Err((error, _)) => state.refused(tag.slot, &error.to_string()),
         }
     }
+}
+
+fn purged(error: &KafkaError) -> bool {
+    use RDKafkaErrorCode::{PurgeInflight, PurgeQueue};
+    matches!(error.rdkafka_error_code(), Some(PurgeInflight | PurgeQueue))
 }
 
 /// The producer and the thread that hears of its deliveries.
@@ -101,9 +110,17 @@ impl Producer {
     pub fn attach(&self, state: &Arc<State>) {
         let _ = self.state.set(state.clone()); // once only
     }
-    /// Sends one record.
-    fn send(&self, state: &State, p: Partition, meta: Meta, value: &[u8], tag: Tag) -> Result<(), KafkaError> {
-        self.send_with(state, p, meta, value, tag, record::headers(p.topic, meta, value))
+    /// Sends one record; an output has the trace of the event that it follows from.
+    fn send(
+        &self,
+        state: &State,
+        p: Partition,
+        (meta, value): (Meta, &[u8]),
+        tag: Tag,
+        trace: Option<&str>,
+    ) -> Result<(), KafkaError> {
+        let of = if record::has_cause(p.topic) { state.traces.of(meta.cause) } else { None };
+        self.send_with(state, p, meta, value, tag, record::headers(p.topic, meta, value, trace.or(of.as_deref())))
     }
     fn send_with(
         &self,
@@ -121,11 +138,12 @@ impl Producer {
             .payload(value);
         self.client.send(record).map_err(|(error, _)| error)
     }
-    /// Sends an entry of `pulse.epochs`.
-    pub fn entry(&self, state: &State, value: &[u8]) {
+    /// Sends an entry of `pulse.epochs`, sometimes with prints.
+    pub fn entry(&self, state: &State, value: &[u8], prints: Option<&Prints>) {
         let meta = Meta { time_ms: now_ms(), ..Meta::default() };
         let tag = Tag { slot: ENTRY, part: 0, first: true, last: true };
-        if let Err(error) = self.send(state, partition(Topic::Epochs, 0), meta, value, tag) {
+        let headers = prints.map_or_else(OwnedHeaders::new, |prints| fence::prints_header(OwnedHeaders::new(), prints));
+        if let Err(error) = self.send_with(state, partition(Topic::Epochs, 0), meta, value, tag, headers) {
             state.fail(Fatal::Failed(format!("an entry cannot be sent: {error}")));
         }
     }
@@ -168,7 +186,7 @@ impl Producer {
             let last = records.len() - 1;
             for (i, (meta, value)) in records.iter().enumerate() {
                 let tag = Tag { slot, part: at as u16, first: i == 0, last: i == last };
-                if let Err(error) = self.send(state, *p, meta, value, tag) {
+                if let Err(error) = self.send(state, *p, (meta, value), tag, request.trace.as_deref()) {
                     return state.refused(slot, &error.to_string());
                 }
             }

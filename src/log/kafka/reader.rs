@@ -6,10 +6,11 @@
 use super::blocks::Gather;
 use super::client::{Access, Ear};
 use super::offsets::{self, Ask};
+use super::record;
 use super::state::{Place, State, closed};
 use crate::log::batch::{BLOCK_BYTES, BLOCK_RECORDS};
 use crate::log::locked;
-use pulse_dataflows::ports::{Block, LogError, LogReader, Partition};
+use pulse_dataflows::ports::{Block, LogError, LogReader, Partition, Topic};
 use rdkafka::consumer::{BaseConsumer, Consumer};
 use rdkafka::error::{KafkaError, RDKafkaErrorCode};
 use rdkafka::message::Message;
@@ -64,12 +65,14 @@ pub(super) struct KafkaReader {
     state: Arc<State>,
     access: Access,
     consumer: Option<BaseConsumer<Ear>>,
+    /// Asks where partitions end, decided or not; made when there is doubt.
+    asker: Option<BaseConsumer<Ear>>,
     ahead: BTreeMap<usize, Ahead>,
 }
 
 impl KafkaReader {
     pub fn new(state: Arc<State>, access: Access) -> KafkaReader {
-        KafkaReader { state, access, consumer: None, ahead: BTreeMap::new() }
+        KafkaReader { state, access, consumer: None, asker: None, ahead: BTreeMap::new() }
     }
     /// From memory; `Ok(None)`: it must be fetched.
     fn tail(&self, at: usize, offset: u64) -> Result<Option<Arc<Block>>, LogError> {
@@ -170,6 +173,11 @@ impl KafkaReader {
                         && let (Some(ahead), Some(place)) = (self.ahead.get_mut(&of), self.state.places.get(of))
                     {
                         ahead.gather.take(place, &message);
+                        if place.partition.topic == Topic::Raw
+                            && let Some(trace) = record::trace(&message)
+                        {
+                            self.state.traces.keep((place.partition.number, place.ours(message.offset())), trace);
+                        }
                         if ahead.gather.open_bytes() >= BLOCK_BYTES || ahead.gather.has_block() {
                             ahead.seal();
                         }
@@ -220,6 +228,14 @@ impl KafkaReader {
             return Err(LogError::Trimmed(start));
         }
         if end <= offset {
+            // not decided yet, while a transaction is open in front of it? Or gone?
+            let asker = match &self.asker {
+                Some(asker) => asker,
+                None => self.asker.insert(self.access.asking().map_err(|e| LogError::Unavailable(e.to_string()))?),
+            };
+            let high =
+                offsets::ask(asker, &one, Ask::End, DOUBT).ok().and_then(|found| found.first().copied().flatten());
+            let Some(end) = high.filter(|high| *high <= offset) else { return Ok(()) };
             let name = self.state.name(partition.topic);
             return Err(LogError::Damaged(format!(
                 "partition {} of {name} ends at {end}, before {offset}: the topic was made anew",

@@ -9,9 +9,13 @@ use serde::Deserialize;
 use std::borrow::Cow;
 
 const CAUSE: &str = "cause";
+const TRACE: &str = "traceparent";
+
+/// Longest `traceparent` that is passed on: the standard's has 55 bytes, later versions may have more.
+const TRACE_BYTES_MAX: usize = 255;
 
 /// Has this topic causes?
-fn has_cause(topic: Topic) -> bool {
+pub(super) fn has_cause(topic: Topic) -> bool {
     matches!(topic, Topic::Scored | Topic::Rejected | Topic::Alerts | Topic::Enriched)
 }
 
@@ -44,8 +48,11 @@ fn leading(value: &[u8]) -> Option<Known<'_>> {
 }
 
 /// Headers of a record that is appended.
-pub(super) fn headers(topic: Topic, meta: Meta, value: &[u8]) -> OwnedHeaders {
-    let mut headers = OwnedHeaders::new_with_capacity(6);
+pub(super) fn headers(topic: Topic, meta: Meta, value: &[u8], trace: Option<&str>) -> OwnedHeaders {
+    let mut headers = OwnedHeaders::new_with_capacity(7);
+    if trace.is_some() {
+        headers = headers.insert(Header { key: TRACE, value: trace }); // the first: it is looked for in every event
+    }
     if has_cause(topic) {
         let Cause { partition, offset, kind } = meta.cause;
         let mut text = itoa_buffer(u64::from(partition));
@@ -80,6 +87,12 @@ pub(super) fn meta(topic: Topic, message: &BorrowedMessage) -> Meta {
     Meta { time_ms, cause: cause.unwrap_or_default() }
 }
 
+/// The `traceparent` of an event, whoever wrote it.
+pub(super) fn trace<'a>(message: &'a BorrowedMessage) -> Option<&'a str> {
+    let header = message.headers()?.iter().find(|header| header.key == TRACE)?;
+    std::str::from_utf8(header.value?).ok().filter(|text| text.len() <= TRACE_BYTES_MAX)
+}
+
 fn cause(message: &BorrowedMessage) -> Option<Cause> {
     let header = message.headers()?.iter().find(|header| header.key == CAUSE)?;
     let mut numbers = std::str::from_utf8(header.value?).ok()?.split(':');
@@ -109,7 +122,7 @@ mod tests {
             br#"{"id":"o\u002d1","source":"web","type":"order.completed"}"#,
         ];
         for value in values {
-            let scored = of(&headers(Topic::Scored, meta, value));
+            let scored = of(&headers(Topic::Scored, meta, value, None));
             let text: Vec<String> = scored.iter().map(|(k, v)| format!("{k}={v}")).collect();
             let want = [
                 "cause=3:1099511627776:2",
@@ -121,7 +134,7 @@ mod tests {
             ];
             assert_eq!(text, want);
         }
-        assert_eq!(of(&headers(Topic::Raw, meta, b"no event")), []);
-        assert_eq!(of(&headers(Topic::Epochs, meta, values[0])), []);
+        assert_eq!(of(&headers(Topic::Raw, meta, b"no event", None)), []);
+        assert_eq!(of(&headers(Topic::Epochs, meta, values[0], None)), []);
     }
 }

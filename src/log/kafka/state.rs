@@ -3,6 +3,8 @@
 //! Deliberately absent: clients.
 
 use super::client::Complaints;
+use super::prints::Prints;
+use super::traces::Traces;
 use crate::log::layout::Layout;
 use crate::log::tail::Tail;
 use crate::log::{Fatal, Subscribers, locked};
@@ -98,6 +100,10 @@ pub(super) struct State {
     pub generation: AtomicU64,
     /// Partitions of `events.raw` that are followed; all, if it is not set.
     pub only: OnceLock<Vec<u16>>,
+    /// Of events, for what follows from them.
+    pub traces: Traces,
+    /// What stands where in the topics, as of the last look.
+    pub prints: Mutex<Prints>,
     fatal: OnFatal,
     under_way: Mutex<UnderWay>,
     /// The sequencer has something to look at.
@@ -157,6 +163,8 @@ impl State {
             accept_gap,
             generation: AtomicU64::new(NO_FENCE),
             only: OnceLock::new(),
+            traces: Traces::default(),
+            prints: Mutex::default(),
             fatal,
             under_way: Mutex::new(UnderWay { next: ENTRY + 1, ..UnderWay::default() }),
             bell: Default::default(),

@@ -23,8 +23,27 @@ const LOOK: Duration = Duration::from_millis(50);
 /// How long is listened for the reason of a failure.
 const TOLD: Duration = Duration::from_millis(300);
 
-/// Partitions and copies of a topic.
-type Known = BTreeMap<String, (u16, usize)>;
+/// Copies of each partition that are made where the configuration names no number and there are brokers enough.
+const COPIES: usize = 3;
+
+/// What there is.
+struct Known {
+    /// Partitions and copies of a topic.
+    topics: BTreeMap<String, (u16, usize)>,
+    brokers: usize,
+}
+impl Known {
+    fn get(&self, name: &str) -> Option<&(u16, usize)> {
+        self.topics.get(name)
+    }
+    /// Copies of a topic that is made.
+    fn copies(&self, access: &Access) -> i32 {
+        match access.config.replication {
+            0 => self.brokers.clamp(1, COPIES) as i32,
+            asked => i32::from(asked),
+        }
+    }
+}
 
 /// The topics that are used. `events.enriched` is only made where it is written.
 fn used() -> impl Iterator<Item = Topic> {
@@ -33,7 +52,7 @@ fn used() -> impl Iterator<Item = Topic> {
 
 /// What is made, and asked of what is there. Records are forgotten by us, when all readers are through: a broker that forgets by
 /// age knows nothing of them.
-fn settings(replication: u16) -> Vec<(&'static str, &'static str)> {
+fn settings(copies: i32) -> Vec<(&'static str, &'static str)> {
     let mut settings = vec![
         ("cleanup.policy", "delete"),
         ("retention.ms", "-1"),
@@ -42,7 +61,7 @@ fn settings(replication: u16) -> Vec<(&'static str, &'static str)> {
         ("max.message.bytes", RECORD_BYTES),
         ("unclean.leader.election.enable", "false"),
     ];
-    if replication >= 3 {
+    if copies >= 3 {
         settings.push(("min.insync.replicas", "2"));
     }
     settings
@@ -77,7 +96,7 @@ pub(super) fn ensure(access: &Access, consumer: &BaseConsumer<Ear>, keep_ms: i64
 /// The number of partitions of the topics that are there; nothing is made.
 pub(super) fn find(access: &Access, consumer: &BaseConsumer<Ear>) -> Result<u16, OpenError> {
     let known = look(access, consumer)?;
-    if let Some(missing) = used().map(|topic| access.name(topic)).find(|name| !known.contains_key(name)) {
+    if let Some(missing) = used().map(|topic| access.name(topic)).find(|name| known.get(name).is_none()) {
         return Err(OpenError::Missing(format!("{}: no topic {missing}", access.brokers)));
     }
     Ok(known.get(&access.name(Topic::Raw)).map_or(0, |(partitions, _)| *partitions))
@@ -100,13 +119,13 @@ fn look(access: &Access, consumer: &BaseConsumer<Ear>) -> Result<Known, OpenErro
     let partitions = |t: &rdkafka::metadata::MetadataTopic| u16::try_from(t.partitions().len()).unwrap_or(u16::MAX);
     let copies = |t: &rdkafka::metadata::MetadataTopic| t.partitions().first().map_or(0, |p| p.replicas().len());
     let there = metadata.topics().iter().filter(|t| t.error().is_none());
-    Ok(there.map(|t| (t.name().to_owned(), (partitions(t), copies(t)))).collect())
+    let topics = there.map(|t| (t.name().to_owned(), (partitions(t), copies(t)))).collect();
+    Ok(Known { topics, brokers: metadata.brokers().len() })
 }
 
 fn make(access: &Access, admin: &AdminClient<Ear>, known: &Known, raw: u16) -> Result<(), OpenError> {
-    let replication = access.config.replication;
-    let settings = settings(replication);
-    let copies = if replication == 0 { -1 } else { i32::from(replication) };
+    let copies = known.copies(access);
+    let settings = settings(copies);
     let names: Vec<(Topic, String)> = used().map(|topic| (topic, access.name(topic))).collect();
     let (mut new, mut more) = (Vec::new(), Vec::new());
     for (topic, name) in &names {
@@ -157,7 +176,19 @@ fn check(access: &Access, admin: &AdminClient<Ear>, known: &Known, raw: u16, kee
     }
     let resources: Vec<_> = names.iter().map(|(_, name)| ResourceSpecifier::Topic(name)).collect();
     let options = AdminOptions::new().request_timeout(Some(access.patience()));
-    let found = block_on(admin.describe_configs(&resources, &options)).map_err(|e| access.unreachable(&e))?;
+    let until = Instant::now() + access.patience();
+    let found = loop {
+        let found = block_on(admin.describe_configs(&resources, &options)).map_err(|e| access.unreachable(&e))?;
+        // a broker that has not heard yet of a topic that was just made knows no settings of it
+        let told = |found: &Result<ConfigResource, RDKafkaErrorCode>| match found {
+            Ok(found) => found.get("cleanup.policy").is_some(),
+            Err(code) => *code != RDKafkaErrorCode::UnknownTopicOrPartition,
+        };
+        if found.iter().all(told) || Instant::now() > until {
+            break found;
+        }
+        std::thread::sleep(LOOK);
+    };
     for ((topic, name), resource) in names.iter().zip(found) {
         let copies = known.get(name).map_or(0, |(_, copies)| *copies);
         match resource {

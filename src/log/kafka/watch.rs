@@ -6,7 +6,8 @@
 
 use super::client::Ear;
 use super::follow::gap;
-use super::offsets::{self, Ask};
+use super::offsets::{self, Ask, Named};
+use super::prints::{Bounds, Printer, Prints};
 use super::state::State;
 use crate::log::{Fatal, locked};
 use pulse_dataflows::ports::Topic;
@@ -24,21 +25,22 @@ const NAP: Duration = Duration::from_millis(50);
 /// How long a question waits.
 const ASK: Duration = Duration::from_secs(5);
 
-/// Runs until the log is closed. Offsets are the `owner`'s to commit: it knows how far the epochs are.
-pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>, owner: bool) {
+/// Runs until the log is closed. Offsets are the `owner`'s to commit: it knows how far the epochs are. It looks at prints too.
+pub(super) fn run(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Printer>) {
     let (mut committed, mut looked) = (Instant::now(), Instant::now());
+    let mut known = locked(&state.prints).clone();
     while !state.closed() {
         std::thread::sleep(NAP);
-        if owner && committed.elapsed() >= COMMIT {
+        if owner.is_some() && committed.elapsed() >= COMMIT {
             commit(state, consumer);
             committed = Instant::now();
         }
         if looked.elapsed() >= LOOK {
-            look(state, consumer);
+            look(state, consumer, owner, &mut known);
             looked = Instant::now();
         }
     }
-    if owner {
+    if owner.is_some() {
         commit(state, consumer);
     }
 }
@@ -57,7 +59,7 @@ fn commit(state: &State, consumer: &BaseConsumer<Ear>) {
     }
 }
 
-fn look(state: &State, consumer: &BaseConsumer<Ear>) {
+fn look(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Printer>, prints: &mut Prints) {
     let name = state.name(Topic::Raw);
     let metadata = consumer.fetch_metadata(Some(name), ASK);
     let now = metadata.iter().flat_map(|m| m.topics()).find(|t| t.name() == name && t.error().is_none());
@@ -74,6 +76,10 @@ fn look(state: &State, consumer: &BaseConsumer<Ear>) {
     let known: Vec<u64> = state.places.iter().map(|place| place.end.load(Acquire)).collect();
     let ask = |what| offsets::ask(consumer, &all, what, ASK);
     let (Ok(starts), Ok(ends)) = (ask(Ask::Start), ask(Ask::End)) else { return };
+    if let Some(printer) = owner {
+        let of = |((of, start), end): ((&Named, &Option<u64>), &Option<u64>)| Some((of.1, ((*start)?, (*end)?)));
+        compare(state, printer, prints, &all, &all.iter().zip(&starts).zip(&ends).filter_map(of).collect());
+    }
     for ((((name, p, _), start), end), known) in all.iter().zip(starts).zip(ends).zip(known) {
         let (Some(place), Some(start), Some(end)) = (state.place(*p), start, end) else { continue };
         if end < known
@@ -85,5 +91,25 @@ fn look(state: &State, consumer: &BaseConsumer<Ear>) {
         if locked(&place.followed).next.is_none() {
             place.end.fetch_max(end, AcqRel); // nobody else says so
         }
+    }
+}
+
+/// Is what stood there at the last look still there? Then the newest records are what is looked at next time. (The follower's
+/// prints do not tell: they are those of whatever topic it reads by now.)
+fn compare(state: &State, printer: &Printer, known: &mut Prints, all: &[Named], bounds: &Bounds) {
+    if let Some(p) = printer.differs(known, all, bounds, ASK).first() {
+        let at = known.get(p).map_or(0, |print| print.0);
+        return state.fail(Fatal::Stopped(format!(
+            "partition {} of {} has another record at {at} than before: the topic was made anew and filled again; start again to hear how much is gone",
+            p.number,
+            state.name(p.topic)
+        )));
+    }
+    // what cannot be read just now keeps its old print
+    known.extend(printer.newest(all, bounds, ASK));
+    let mut prints = locked(&state.prints);
+    for (p, print) in known {
+        let newest = prints.entry(*p).or_insert(*print);
+        *newest = (*newest).max(*print); // the follower may have come further meanwhile
     }
 }
