@@ -126,9 +126,22 @@ pub(crate) fn locked<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
     mutex.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-/// Milliseconds since the epoch; 0 when the clock stands before it.
+/// The wall clock, ms since the epoch.
 pub(crate) fn now_ms() -> i64 {
-    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64)
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0, |d| d.as_millis() as i64) + wrong_by_ms()
+}
+
+/// Tests make a process's clock wrong, and let it step: `PULSE_CLOCK` names a file with what is added, ms.
+#[cfg(debug_assertions)]
+fn wrong_by_ms() -> i64 {
+    static FILE: std::sync::LazyLock<Option<std::ffi::OsString>> =
+        std::sync::LazyLock::new(|| std::env::var_os("PULSE_CLOCK"));
+    let text = FILE.as_ref().and_then(|file| std::fs::read_to_string(file).ok());
+    text.and_then(|text| text.trim().parse().ok()).unwrap_or(0)
+}
+#[cfg(not(debug_assertions))]
+const fn wrong_by_ms() -> i64 {
+    0
 }
 
 type Subscriber = (Vec<Topic>, Box<dyn Fn() + Send + Sync>);
