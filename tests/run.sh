@@ -34,6 +34,9 @@ if ! "$tools/venv/bin/python" -c "import hdrh, moto.server" 2>/dev/null; then
     "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8 'moto[server]==5.2.5'
 fi
 
+# makes certificates for tests of TLS
+command -v openssl >/dev/null || install openssl
+
 # a real Apache Kafka; the tests start and stop it themselves
 tests/services/kafka.sh install
 # and a real PostgreSQL

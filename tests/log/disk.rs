@@ -1,9 +1,10 @@
 //! The disturbed disk (`disk.c`): built here, put in front of a child, and the loss of power played afterwards.
 //!
-//! A loss of power may keep any of the writes that no sync covered: all are taken back, or a random part of them.
+//! A loss of power may keep any of the writes that no sync covered: all are taken back, or a random part of them. Of objects it may
+//! keep less of their bytes, and the name they had before.
 //! Deliberately absent: torn sectors inside one write, and disks that lose what they have synced.
 
-use super::workload::Random;
+use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +23,10 @@ pub fn library() -> &'static Path {
         library
     })
 }
+/// Puts the disturbed disk in front of a command.
+pub fn in_front(command: &mut Command, dir: &Path) {
+    command.env("LD_PRELOAD", library()).env("PULSE_DISK", dir);
+}
 /// Switches a disturbance on.
 pub fn disturb(dir: &Path, what: &str) {
     File::create(dir.join(what)).unwrap();
@@ -39,7 +44,7 @@ struct Undone {
 }
 
 /// Plays a loss of power on the log in `dir` whose process has ended. How many writes were lost.
-pub fn lose_power(dir: &Path, random: &mut Random) -> usize {
+pub fn lose_power(dir: &Path, below: &mut dyn FnMut(u64) -> u64) -> usize {
     let undo = fs::read(dir.join("undo")).unwrap();
     let (mut writes, mut covered, mut at) = (Vec::new(), [0; 3], 0);
     while let Some(note) = undo.get(at..at + 24) {
@@ -55,8 +60,8 @@ pub fn lose_power(dir: &Path, random: &mut Random) -> usize {
         at += 24 + old.len();
     }
     writes.retain(|write| write.at >= covered[write.file as usize]);
-    let every = random.below(2) == 0;
-    writes.retain(|_| every || random.below(2) == 0);
+    let every = below(2) == 0;
+    writes.retain(|_| every || below(2) == 0);
     for write in writes.iter().rev() {
         let name = if write.file == 1 { "log.db" } else { "log.db-wal" };
         let Ok(mut file) = OpenOptions::new().write(true).open(dir.join(name)) else { continue };
@@ -66,4 +71,39 @@ pub fn lose_power(dir: &Path, random: &mut Random) -> usize {
     fs::remove_file(dir.join("undo")).unwrap();
     let _ = fs::remove_file(dir.join("log.db-shm")); // memory: gone with the power
     writes.len()
+}
+
+/// Plays it on the objects in `dir`. How many lost bytes or their name.
+pub fn lose_objects(dir: &Path, below: &mut dyn FnMut(u64) -> u64) -> usize {
+    let Ok(journal) = fs::read_to_string(dir.join("journal")) else { return 0 };
+    // files with unsynced bytes, and new names (with the ones before) whose folder was not synced
+    let (mut unsynced, mut renamed) = (BTreeMap::<String, bool>::new(), BTreeMap::<String, String>::new());
+    for line in journal.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
+        let [what, path, to] = line.split('\t').collect::<Vec<_>>()[..] else { continue };
+        match what {
+            "w" | "s" => drop(unsynced.insert(path.into(), what == "w")),
+            "d" => renamed.retain(|name, _| Path::new(name).parent() != Some(Path::new(path))),
+            _ => {
+                let bytes = unsynced.remove(path).unwrap_or(false);
+                unsynced.insert(to.into(), bytes);
+                renamed.insert(to.into(), path.into());
+            }
+        }
+    }
+    fs::remove_file(dir.join("journal")).unwrap();
+    let (every, mut lost) = (below(2) == 0, 0);
+    for path in unsynced.into_iter().filter_map(|(path, unsynced)| unsynced.then_some(path)) {
+        if let Ok(file) = OpenOptions::new().write(true).open(&path) {
+            let bytes = file.metadata().unwrap().len();
+            file.set_len(if every { 0 } else { below(bytes + 1) }).unwrap();
+            lost += 1;
+        }
+    }
+    for (name, before) in renamed {
+        if (every || below(2) == 0) && Path::new(&name).exists() {
+            fs::rename(name, before).unwrap();
+            lost += 1;
+        }
+    }
+    lost
 }
