@@ -19,6 +19,8 @@ mod live;
 mod machine;
 #[path = "crash/poison.rs"]
 mod poison;
+#[path = "crash/power.rs"]
+mod power;
 #[path = "crash/rounds.rs"]
 mod rounds;
 #[path = "crash/s3.rs"]

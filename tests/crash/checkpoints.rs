@@ -3,6 +3,7 @@
 
 use crate::child::work;
 use crate::disk;
+use crate::power;
 use crate::rounds::{Random, command, seed, verify};
 use pulse::engine::manifest::{FOLDER, Manifest};
 use pulse::engine::objects::Objects;
@@ -69,7 +70,9 @@ fn killed_at_each_step_of_a_checkpoint_the_old_or_the_new_one_is_there_and_whole
             // now and then the power is gone too
             if step % 2 == 0 {
                 disk::lose_power(dir.path(), &mut |n| random.below(n));
-                disk::lose_objects(dir.path(), &mut |n| random.below(n));
+                power::lose_objects(dir.path(), &mut |n| random.below(n));
+            } else {
+                power::keep_power(dir.path());
             }
             let now = newest(dir.path()).unwrap_or_else(|e| panic!("PULSE_SEED={seed} step {step}: {e}"));
             assert!(now >= before, "PULSE_SEED={seed} step {step}: from {before} back to {now}");
@@ -81,8 +84,8 @@ fn killed_at_each_step_of_a_checkpoint_the_old_or_the_new_one_is_there_and_whole
 }
 
 /// Kills with losses of power; how many lost anything of the objects, or what is wrong.
-fn power(rounds: u64, lies: bool, seed: u64, dir: &Path) -> Result<u64, String> {
-    let (mut random, mut before, mut cuts) = (Random(seed), 0, 0);
+fn cuts(rounds: u64, lies: bool, seed: u64, dir: &Path) -> Result<u64, String> {
+    let (mut random, mut before, mut lossy) = (Random(seed), 0, 0);
     if lies {
         disk::disturb(dir, "objects-sync-lies");
     }
@@ -92,22 +95,22 @@ fn power(rounds: u64, lies: bool, seed: u64, dir: &Path) -> Result<u64, String> 
         child.kill().unwrap();
         child.wait().unwrap();
         disk::lose_power(dir, &mut |n| random.below(n));
-        cuts += u64::from(disk::lose_objects(dir, &mut |n| random.below(n)) > 0);
+        lossy += u64::from(power::lose_objects(dir, &mut |n| random.below(n)) > 0);
         let now = newest(dir)?;
         if now < before {
             return Err(format!("from {before} back to {now}"));
         }
         before = now;
     }
-    Ok(cuts)
+    Ok(lossy)
 }
 
 #[test]
 fn a_loss_of_power_leaves_the_newest_checkpoint_that_was_finished() {
     let (dir, seed) = (tempfile::tempdir().unwrap(), seed());
     println!("PULSE_SEED={seed}");
-    let cuts = power(6, false, seed, dir.path()).unwrap_or_else(|e| panic!("PULSE_SEED={seed}: {e}"));
-    println!("{cuts} of 6 cuts lost something of the objects");
+    let lossy = cuts(6, false, seed, dir.path()).unwrap_or_else(|e| panic!("PULSE_SEED={seed}: {e}"));
+    println!("{lossy} of 6 cuts lost something of the objects");
     finished(dir.path(), seed);
 }
 
@@ -115,7 +118,7 @@ fn a_loss_of_power_leaves_the_newest_checkpoint_that_was_finished() {
 #[test]
 fn without_syncs_of_objects_the_same_check_finds_a_loss() {
     let seed = seed();
-    let lost = (0..4).any(|i| power(4, true, seed + i, tempfile::tempdir().unwrap().path()).is_err());
+    let lost = (0..4).any(|i| cuts(4, true, seed + i, tempfile::tempdir().unwrap().path()).is_err());
     assert!(lost, "PULSE_SEED={seed}");
 }
 
@@ -194,7 +197,8 @@ fn of_a_damaged_checkpoint_the_one_before_is_used_and_the_bytes_are_the_same() {
 fn when_no_checkpoint_can_be_used_the_start_is_refused_until_somebody_says_from_the_beginning() {
     let seed = seed();
     let dir = killed(seed);
-    for name in manifests(&objects(dir.path())).unwrap() {
+    let all = manifests(&objects(dir.path())).unwrap();
+    for name in &all {
         let path = dir.path().join("objects").join(name);
         let mut bytes = fs::read(&path).unwrap();
         bytes[40] ^= 4;
@@ -203,7 +207,7 @@ fn when_no_checkpoint_can_be_used_the_start_is_refused_until_somebody_says_from_
     let Err(error) = restored(dir.path(), false) else { panic!("it started anew without a word") };
     assert!(matches!(error, RestoreError::Unusable(_)) && error.to_string().contains("--from-beginning"), "{error}");
     let of = restored(dir.path(), true).unwrap();
-    assert_eq!((of.name, of.position.entry.epoch, of.passed_over), (None, 0, 3));
+    assert_eq!((of.name, of.position.entry.epoch, of.passed_over), (None, 0, all.len() as u64));
     // where the log's beginning is gone there is nothing to begin from
     let log = SqliteLog::open(&dir.path().join("log.db"), 1, pulse::log::Options::default()).unwrap();
     log.trim(partition(Topic::Raw, 0), 500).unwrap();

@@ -102,11 +102,11 @@ impl Live {
         self.parent = Some(self.command(workers).envs(environment.iter().copied()).stderr(file).spawn().unwrap());
     }
     /// Starts it with the disturbed disk in front, and with more words.
-    pub fn start_disturbed(&mut self, words: &[&str], environment: &[(&str, &str)]) {
+    pub fn start_disturbed(&mut self, words: &[&str]) {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("stderr")).unwrap();
         let mut command = self.command(1);
         crate::disk::in_front(&mut command, &self.dir);
-        command.args(words).envs(environment.iter().copied());
+        command.args(words);
         self.parent = Some(command.stderr(file).spawn().unwrap());
     }
     /// The sum of a metric over its labels, as far as they have `label` among them.

@@ -7,9 +7,6 @@ use std::fs;
 use std::path::PathBuf;
 use std::time::{Duration, Instant};
 
-/// Checkpoints often, so that little time shows much.
-const OFTEN: (&str, &str) = ("PULSE__WORKERS__CHECKPOINT_EVERY_MS", "100");
-
 fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Runtime::new().unwrap()
 }
@@ -39,7 +36,7 @@ async fn settled_and_equal(live: &mut Live) {
 fn a_full_disk_costs_nothing_that_was_taken_in_and_all_goes_on_when_there_is_space() {
     let dir = tempfile::tempdir().unwrap();
     let mut live = Live::new(dir.path());
-    live.start_disturbed(&[], &[OFTEN]);
+    live.start_disturbed(&[]);
     let child = runtime().block_on(async {
         live.ready().await;
         let child = live.child();
@@ -82,7 +79,7 @@ fn a_full_disk_costs_nothing_that_was_taken_in_and_all_goes_on_when_there_is_spa
 fn a_disk_that_fails_to_sync_a_checkpoint_ends_the_process_and_the_next_goes_on_from_the_last_good_one() {
     let dir = tempfile::tempdir().unwrap();
     let mut live = Live::new(dir.path());
-    live.start_disturbed(&[], &[OFTEN]);
+    live.start_disturbed(&[]);
     runtime().block_on(async {
         live.ready().await;
         let (first, wanted) = (live.child(), 2.0);
@@ -102,7 +99,7 @@ fn a_disk_that_fails_to_sync_a_checkpoint_ends_the_process_and_the_next_goes_on_
 fn a_slow_disk_delays_checkpoints_and_answers_and_no_score() {
     let dir = tempfile::tempdir().unwrap();
     let mut live = Live::new(dir.path());
-    live.start_disturbed(&[], &[OFTEN]);
+    live.start_disturbed(&[]);
     runtime().block_on(async {
         live.ready().await;
         let mut at = send_until(&live, 0, "a checkpoint", async || checkpoints(&live, "written").await > 0.0).await;
@@ -154,7 +151,7 @@ fn a_clock_that_is_set_changes_no_score_and_stops_no_checkpoint() {
     let dir = tempfile::tempdir().unwrap();
     let mut live = Live::new(dir.path());
     fs::write(dir.path().join("clock"), "0").unwrap();
-    live.start_disturbed(&[], &[OFTEN]);
+    live.start_disturbed(&[]);
     runtime().block_on(async {
         live.ready().await;
         let mut at = send_until(&live, 0, "a checkpoint", async || checkpoints(&live, "written").await > 0.0).await;
@@ -175,7 +172,7 @@ fn a_clock_that_is_set_changes_no_score_and_stops_no_checkpoint() {
 fn damage_is_told_by_a_metric_and_a_start_without_any_checkpoint_by_its_code() {
     let dir = tempfile::tempdir().unwrap();
     let mut live = Live::new(dir.path());
-    live.start_disturbed(&[], &[OFTEN]);
+    live.start_disturbed(&[]);
     let manifests = |live: &Live| -> Vec<PathBuf> {
         let folder = fs::read_dir(live.data().join("objects/checkpoints")).unwrap();
         let mut all: Vec<PathBuf> = folder.map(|entry| entry.unwrap().path()).collect();
@@ -205,7 +202,7 @@ fn damage_is_told_by_a_metric_and_a_start_without_any_checkpoint_by_its_code() {
     let said = live.stderr();
     assert!(said.contains("none of the checkpoints can be used") && said.contains("--from-beginning"), "{said}");
     runtime().block_on(async {
-        live.start_disturbed(&["--from-beginning"], &[OFTEN]);
+        live.start_disturbed(&["--from-beginning"]);
         live.ready().await;
         live.send(&events(4, 0, 100)).await;
         // and the next start is an ordinary one

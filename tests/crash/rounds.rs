@@ -10,7 +10,7 @@ use pulse::telemetry::Metrics;
 use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Topic, partition};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 

@@ -1,10 +1,8 @@
 //! The disturbed disk (`disk.c`): built here, put in front of a child, and the loss of power played afterwards.
 //!
-//! A loss of power may keep any of the writes that no sync covered: all are taken back, or a random part of them. Of objects it may
-//! keep less of their bytes, and the name they had before.
+//! A loss of power may keep any of the writes that no sync covered: all are taken back, or a random part of them.
 //! Deliberately absent: torn sectors inside one write, and disks that lose what they have synced.
 
-use std::collections::BTreeMap;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -71,39 +69,4 @@ pub fn lose_power(dir: &Path, below: &mut dyn FnMut(u64) -> u64) -> usize {
     fs::remove_file(dir.join("undo")).unwrap();
     let _ = fs::remove_file(dir.join("log.db-shm")); // memory: gone with the power
     writes.len()
-}
-
-/// Plays it on the objects in `dir`. How many lost bytes or their name.
-pub fn lose_objects(dir: &Path, below: &mut dyn FnMut(u64) -> u64) -> usize {
-    let Ok(journal) = fs::read_to_string(dir.join("journal")) else { return 0 };
-    // files with unsynced bytes, and new names (with the ones before) whose folder was not synced
-    let (mut unsynced, mut renamed) = (BTreeMap::<String, bool>::new(), BTreeMap::<String, String>::new());
-    for line in journal.split_inclusive('\n').filter_map(|line| line.strip_suffix('\n')) {
-        let [what, path, to] = line.split('\t').collect::<Vec<_>>()[..] else { continue };
-        match what {
-            "w" | "s" => drop(unsynced.insert(path.into(), what == "w")),
-            "d" => renamed.retain(|name, _| Path::new(name).parent() != Some(Path::new(path))),
-            _ => {
-                let bytes = unsynced.remove(path).unwrap_or(false);
-                unsynced.insert(to.into(), bytes);
-                renamed.insert(to.into(), path.into());
-            }
-        }
-    }
-    fs::remove_file(dir.join("journal")).unwrap();
-    let (every, mut lost) = (below(2) == 0, 0);
-    for path in unsynced.into_iter().filter_map(|(path, unsynced)| unsynced.then_some(path)) {
-        if let Ok(file) = OpenOptions::new().write(true).open(&path) {
-            let bytes = file.metadata().unwrap().len();
-            file.set_len(if every { 0 } else { below(bytes + 1) }).unwrap();
-            lost += 1;
-        }
-    }
-    for (name, before) in renamed {
-        if (every || below(2) == 0) && Path::new(&name).exists() {
-            fs::rename(name, before).unwrap();
-            lost += 1;
-        }
-    }
-    lost
 }

@@ -70,8 +70,9 @@ max_wal_senders = 0" tls=
   [ "$PG_REPLICATION" = off ] || wal="wal_level = replica
 max_wal_senders = 4"
   if [ -n "$PG_TLS" ]; then
-    as install -m 600 /dev/stdin "$DATA/server.key" <"$PG_TLS/key.pem"
-    as install -m 644 /dev/stdin "$DATA/server.crt" <"$PG_TLS/cert.pem"
+    rm -f "$DATA/server.key"
+    (umask 077; as tee "$DATA/server.key" <"$PG_TLS/key.pem" >/dev/null)
+    as tee "$DATA/server.crt" <"$PG_TLS/cert.pem" >/dev/null
     tls="ssl = on"
   fi
   # at each start, so that another port or PG_FSYNC counts
