@@ -1,8 +1,12 @@
 //! Nothing lost, nothing twice, nothing altered, whatever dies: the engine is killed at random moments and started again
 //! with another number of workers; in the end its outputs are those of an unbroken replay, byte for byte.
 
+#[path = "crash/checkpoints.rs"]
+mod checkpoints;
 #[path = "crash/child.rs"]
 mod child;
+#[path = "log/disk.rs"]
+mod disk;
 #[path = "crash/floods.rs"]
 mod floods;
 #[path = "crash/kills.rs"]
@@ -11,8 +15,12 @@ mod kills;
 mod late;
 #[path = "crash/live.rs"]
 mod live;
+#[path = "crash/machine.rs"]
+mod machine;
 #[path = "crash/poison.rs"]
 mod poison;
+#[path = "crash/power.rs"]
+mod power;
 #[path = "crash/rounds.rs"]
 mod rounds;
 #[path = "crash/s3.rs"]

@@ -1,9 +1,11 @@
 //! The store on a real PostgreSQL: the tests of store, persist, query API and delivery once more (the same text), answers held
-//! against SQLite's byte by byte (`equal`), starts that cannot be (`start`), what breaks (`faults`), the whole program and the move
+//! against SQLite's byte by byte (`equal`), starts that cannot be (`start`), TLS (`tls`), what breaks (`faults`), servers that are silent, replaced or gone (`away`), the whole program and the move
 //! of an installation (`program`).
 //!
 //! One server for all, started by `services/postgres.sh` and stopped with this process; each test has a database of its own.
 
+#[path = "postgres/away.rs"]
+mod away;
 #[path = "postgres/equal.rs"]
 mod equal;
 #[path = "postgres/faults.rs"]
@@ -18,6 +20,8 @@ mod proxy;
 mod records;
 #[path = "postgres/start.rs"]
 mod start;
+#[path = "postgres/tls.rs"]
+mod tls;
 
 /// The same texts as for the file.
 #[path = "deliver/api.rs"]

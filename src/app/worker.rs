@@ -54,6 +54,8 @@ pub struct WorkerSettings {
     pub catalogue: Option<PathBuf>,
     /// A checkpoint so often, ms.
     pub checkpoint_every_ms: i64,
+    /// When no checkpoint can be used, the log is read from its beginning.
+    pub from_beginning: bool,
 }
 
 /// Ends the process because another is gone. With 70 it is started again, together with the others.
@@ -204,7 +206,7 @@ impl Start<'_> {
         poison::judge(&*log, &self.objects, &settings.data).map_err(|e| part("quarantine")(&e))?;
         let registry = Registry::new(self.objects.clone());
         configure(&*log, &registry, &settings.detect, settings.catalogue.as_deref())?;
-        let prepared = Prepared::choose(&*log, &self.objects)?;
+        let prepared = Prepared::choose(&*log, &self.objects, settings.from_beginning)?;
         let generation = log.generation();
         gather::welcome(&mut streams, generation, &prepared.chosen())?;
         let pace = Arc::<Pace>::default();

@@ -23,6 +23,9 @@ pub struct ClusterArgs {
     /// Records that are gone (older than the topic's retention, or deleted) are passed over, once
     #[arg(long)]
     pub accept_gap: bool,
+    /// When no checkpoint can be used: make the state again from the log, from its first record on
+    #[arg(long)]
+    pub from_beginning: bool,
 }
 
 impl ClusterArgs {
@@ -41,6 +44,9 @@ impl ClusterArgs {
         }
         if self.accept_gap {
             arguments.push("--accept-gap".into());
+        }
+        if self.from_beginning {
+            arguments.push("--from-beginning".into());
         }
         let stop = stop_flag()?;
         let plan = Plan { processes: self.processes, data: config.data.dir.clone(), arguments };

@@ -40,6 +40,9 @@ pub struct RunArgs {
     /// Kafka: records that are gone (older than the topic's retention, or deleted) are passed over
     #[arg(long)]
     pub accept_gap: bool,
+    /// When no checkpoint can be used: make the state again from the log, from its first record on
+    #[arg(long)]
+    pub from_beginning: bool,
     /// No parent that starts the process again when it dies: for service managers
     #[arg(long)]
     pub once: bool,
@@ -78,7 +81,9 @@ impl From<AppError> for Failure {
             AppError::Engine(EngineError::Gap(_)) => Code::Unavailable,
             // trying again would find the same
             AppError::Engine(EngineError::Log(LogError::Damaged(_))) => Code::Data,
-            AppError::Engine(EngineError::Restore(RestoreError::Nothing(..) | RestoreError::Schema(..))) => Code::Data,
+            AppError::Engine(EngineError::Restore(
+                RestoreError::Nothing(..) | RestoreError::Unusable(_) | RestoreError::Schema(..),
+            )) => Code::Data,
             AppError::Engine(_) | AppError::Part(..) | AppError::Cluster(_) => Code::Internal,
         };
         Failure::new(code, e)
@@ -94,6 +99,7 @@ impl RunArgs {
             partitions: config.log.partitions,
             no_auth: self.no_auth,
             checkpoint_every_ms: config.workers.checkpoint_every_ms,
+            from_beginning: self.from_beginning,
             log_days: config.retention.raw_days.max(config.retention.scored_days),
             store_days: config.retention.store_days,
             detect: config.detect(),

@@ -40,6 +40,9 @@ pub struct WorkerArgs {
     /// Records that are gone (older than the topic's retention, or deleted) are passed over
     #[arg(long)]
     pub accept_gap: bool,
+    /// When no checkpoint can be used: make the state again from the log, from its first record on
+    #[arg(long)]
+    pub from_beginning: bool,
     /// The secret is the first line of the standard input, whose end means to stop: for `pulse cluster`
     #[arg(long, hide = true)]
     pub supervised: bool,
@@ -97,6 +100,7 @@ impl WorkerArgs {
             detect: config.detect(),
             catalogue: config.catalogue(),
             checkpoint_every_ms: config.workers.checkpoint_every_ms,
+            from_beginning: self.from_beginning,
         };
         Ok((settings, config))
     }

@@ -9,7 +9,8 @@
 //! same bytes, or is `dead` or `suppressed` with a reason and can be replayed. Once only as far as the receiver goes by
 //! the id. (After a loss of power the same id; the `latency` inside may differ, for the store is not synced on each send.)
 //! On PostgreSQL several processes may deliver from one store: they take turns at the topic by compare-and-set and share the rows;
-//! one that dies leaves its rows to the others after twice the time of an attempt and ten seconds. In a file there is one.
+//! one that dies leaves its rows to the others within seconds: the
+//! server sees the end of its session (`store::owner`). A frozen one has two minutes. In a file there is one.
 //! Deliberately absent: deciding what is an alert, snooze, budget (dataflow); authentication of the routes (the sidecar).
 
 pub mod api;
@@ -37,6 +38,7 @@ pub use intake::IntakeError;
 use crate::store::Db;
 use crate::store::Store;
 use crate::store::dialect::Dialect;
+use crate::store::owner::Owner;
 use crate::telemetry::Metrics;
 use guard::Guard;
 use message::Message;
@@ -60,8 +62,11 @@ const MAX_FLIGHTS: usize = 256;
 /// Outcomes that a slow listener may lag behind before it misses some.
 const OUTCOMES_KEPT: usize = 1_024;
 
-/// How often a process that may have others beside it looks what they did.
-const SHARE_EVERY: Duration = Duration::from_secs(5);
+/// How often a process that may have others beside it shows that it lives, ...
+const HOLD_EVERY: Duration = Duration::from_secs(1);
+/// ... and how often, in such steps, it looks what they did. Who was not seen at two looks is gone: when the server came back from a
+/// crash, all that live have shown themselves in between.
+const SHARE_EVERY: u32 = 3;
 
 /// Told how long a stage took, once for every message.
 pub type Stage = Arc<dyn Fn(Duration) + Send + Sync>;
@@ -155,9 +160,15 @@ pub(crate) struct Shared {
     /// Grows with every change of an endpoint, inside the transaction of the change.
     endpoints_version: AtomicU64,
     stop: CancellationToken,
+    /// How other processes on one store see that this one lives.
+    owner: Option<Owner>,
 }
 
 impl Shared {
+    /// Whose rows those are that this process takes.
+    fn owner_number(&self) -> i32 {
+        self.owner.as_ref().map_or(0, Owner::number)
+    }
     fn now_ms(&self) -> i64 {
         (self.clock)()
     }
@@ -250,6 +261,7 @@ impl Deliver {
         let now_ms = clock();
         let beginning = log.start(partition(Topic::Alerts, 0));
         let rotation_ms = config.rotation_hours as i64 * 3_600_000;
+        let owner = store.owner()?;
         let endpoints = store.write(|tx| {
             outbox::make_position(tx)?;
             let offset = outbox::offset(tx)?.max(beginning);
@@ -279,6 +291,7 @@ impl Deliver {
             clock,
             notify,
             ingest_to_alert,
+            owner,
         });
         let this = Arc::new(Deliver {
             shared,
@@ -377,20 +390,47 @@ impl Deliver {
     }
 }
 
-/// Where several processes deliver from one store: looks now and then what the others did.
+/// Where several processes deliver from one store: shows the others that this one lives, and looks now and then what they did.
 async fn share(deliver: Weak<Deliver>, stop: CancellationToken) {
+    let (mut step, mut missed) = (0, Vec::new());
     loop {
         tokio::select! {
             () = stop.cancelled() => return,
-            () = tokio::time::sleep(SHARE_EVERY) => {}
+            () = tokio::time::sleep(HOLD_EVERY) => {}
         }
         let Some(deliver) = deliver.upgrade() else { return };
-        let store = deliver.shared.store.clone();
-        match tokio::task::spawn_blocking(move || store.read(endpoint::all)).await {
-            Ok(Ok(endpoints)) => deliver.follow(&endpoints),
-            Ok(Err(error)) => tracing::warn!(%error, "endpoints could not be read again"),
-            Err(error) => tracing::warn!(%error, "endpoints could not be read again"),
+        step += 1;
+        let (shared, before, look) = (deliver.shared.clone(), std::mem::take(&mut missed), step % SHARE_EVERY == 1);
+        let looked = tokio::task::spawn_blocking(move || shared.share(before, look)).await;
+        match looked.map_err(|error| DeliverError::Task(error.to_string())).and_then(|looked| Ok(looked?)) {
+            Ok((now, endpoints)) => {
+                missed = now;
+                if let Some(endpoints) = endpoints {
+                    deliver.follow(&endpoints);
+                }
+            }
+            Err(error) => tracing::warn!(%error, "what the others did could not be read"),
         }
+    }
+}
+
+impl Shared {
+    /// Shows that this process lives. At a `look`: frees what owners had in hand who were gone `before` already; who is gone now, and
+    /// all endpoints.
+    fn share(&self, before: Vec<i32>, look: bool) -> crate::store::Result<(Vec<i32>, Option<Vec<endpoint::Endpoint>>)> {
+        if let Some(owner) = &self.owner {
+            self.store.hold(owner)?;
+        }
+        if !look {
+            return Ok((before, None));
+        }
+        let gone = self.store.read(|db| outbox::owners_gone(db, self.owner_number()))?;
+        let now_ms = self.now_ms();
+        for owner in gone.iter().filter(|owner| before.contains(owner)) {
+            let rows = self.store.write(|tx| outbox::release_of(tx, *owner, now_ms))?;
+            tracing::warn!(rows, "a process that delivered is gone; what it had in hand is sent again");
+        }
+        Ok((gone, Some(self.store.read(endpoint::all)?)))
     }
 }
 

@@ -90,13 +90,32 @@ pub fn pending(db: &Db, endpoint: &str) -> Stored<u64> {
     count.query_row([endpoint], |r| r.get::<i64>(0)).map(|n| n as u64)
 }
 
-/// After a start: attempts that a crash cut short are made again, at once. On PostgreSQL they may be those of another process; there they
-/// are due again when their time is over.
+/// After a start: attempts that a crash cut short are made again, at once. On PostgreSQL they may be those of another process: see
+/// [`release_of`].
 pub fn release(tx: &Db, now_ms: i64) -> Stored<usize> {
     if tx.dialect() == Dialect::Postgres {
         return Ok(0);
     }
     execute(tx, "UPDATE webhook_outbox SET state = 'pending', next_ms = $1 WHERE state = 'sending'", params![now_ms])
+}
+
+/// Owners of rows that are on their way, other than `own`, which nobody holds any more: their processes are gone.
+pub fn owners_gone(db: &Db, own: i32) -> Stored<Vec<i32>> {
+    let mut owners = prepare(
+        db,
+        "SELECT DISTINCT owner FROM webhook_outbox WHERE state = 'sending' AND owner <> 0 AND owner <> $1",
+    )?;
+    let owners: Vec<i32> = owners.query_map([own], |r| r.get(0))?.collect::<Stored<_>>()?;
+    if owners.is_empty() { Ok(owners) } else { crate::store::owner::gone(db, &owners) }
+}
+
+/// What an owner that is gone had in hand is due at once. How many rows.
+pub fn release_of(tx: &Db, owner: i32, now_ms: i64) -> Stored<usize> {
+    execute(
+        tx,
+        "UPDATE webhook_outbox SET state = 'pending', next_ms = $1 WHERE state = 'sending' AND owner = $2",
+        params![now_ms, owner],
+    )
 }
 
 /// A row that is due.
@@ -127,25 +146,22 @@ pub enum Claim {
     Wait(Option<i64>),
 }
 
-/// How long a row that was taken is left to who took it; then it is due again, for whoever took it has died, or the answer to
-/// its commit was lost. Twice what an attempt may take, and time for a slow store.
-fn lease_ms(timeout_ms: u64) -> i64 {
-    2 * timeout_ms as i64 + 10_000
-}
+/// How long a row that was taken is left to who took it, should nobody see that it is gone: it is frozen, its machine has vanished
+/// without a word, or the answer to its commit was lost. Longer than an attempt may take by a minute at least.
+const LEASE_MS: i64 = 120_000;
 
-/// Takes the row that is due longest. `timeout_ms`: what its attempt may take.
-pub fn claim(tx: &Db, endpoint: &str, now_ms: i64, timeout_ms: u64) -> Stored<Claim> {
-    let until_ms = now_ms + lease_ms(timeout_ms);
-    match claim_in(tx, endpoint, "pending", (now_ms, until_ms))? {
+/// Takes the row that is due longest, for `owner`.
+pub fn claim(tx: &Db, endpoint: &str, owner: i32, now_ms: i64) -> Stored<Claim> {
+    match claim_in(tx, endpoint, "pending", owner, now_ms)? {
         Claim::Row(due) => Ok(Claim::Row(due)),
-        Claim::Wait(pending) => match claim_in(tx, endpoint, "sending", (now_ms, until_ms))? {
+        Claim::Wait(pending) => match claim_in(tx, endpoint, "sending", owner, now_ms)? {
             Claim::Row(due) => Ok(Claim::Row(due)),
             Claim::Wait(leased) => Ok(Claim::Wait(pending.into_iter().chain(leased).min())),
         },
     }
 }
 
-fn claim_in(tx: &Db, endpoint: &str, state: &str, (now_ms, until_ms): (i64, i64)) -> Stored<Claim> {
+fn claim_in(tx: &Db, endpoint: &str, state: &str, owner: i32, now_ms: i64) -> Stored<Claim> {
     let mut query = prepare(tx,
         "SELECT o.message_id, o.next_ms, o.attempts, o.first_sent_ms, m.type, m.received_ms, m.appended_ms, m.scored_ms, m.body
          FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id
@@ -171,9 +187,9 @@ fn claim_in(tx: &Db, endpoint: &str, state: &str, (now_ms, until_ms): (i64, i64)
         Some((_, due)) => {
             let mut update = prepare(
                 tx,
-                "UPDATE webhook_outbox SET state = 'sending', first_sent_ms = $3, next_ms = $4 WHERE message_id = $1 AND endpoint_id = $2",
+                "UPDATE webhook_outbox SET state = 'sending', first_sent_ms = $3, next_ms = $4, owner = $5 WHERE message_id = $1 AND endpoint_id = $2",
             )?;
-            update.execute(params![due.message_id, endpoint, due.first_sent_ms, until_ms])?;
+            update.execute(params![due.message_id, endpoint, due.first_sent_ms, now_ms + LEASE_MS, owner])?;
             Ok(Claim::Row(Box::new(due)))
         }
     }

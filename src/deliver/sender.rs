@@ -83,10 +83,10 @@ impl Lane {
                 Ok(permit) => permit,
                 Err(pause) => return pause,
             };
-            let (id, timeout_ms) = (self.endpoint_id.clone(), self.shared.config.timeout_ms);
+            let (id, owner) = (self.endpoint_id.clone(), self.shared.owner_number());
             let claimed = self.shared.write(move |tx| {
                 let Some(endpoint) = endpoint::find(tx, &id)?.filter(Endpoint::enabled) else { return Ok(None) };
-                Ok(Some((outbox::claim(tx, &id, now_ms, timeout_ms)?, endpoint)))
+                Ok(Some((outbox::claim(tx, &id, owner, now_ms)?, endpoint)))
             });
             let pause = match claimed.await {
                 Ok(Some((Claim::Row(due), endpoint))) => {
@@ -123,15 +123,32 @@ impl Lane {
     }
 
     fn tokens(&mut self, now_ms: i64) -> Result<OwnedSemaphorePermit, Duration> {
-        let permit = self.shared.permits.clone().try_acquire_owned().map_err(|_| CROWDED)?;
+        let permit = self.shared.permits.clone().try_acquire_owned().map_err(|_| CROWDED + self.turn(now_ms))?;
         self.bucket.take(now_ms).map_err(|at| wait(at, now_ms))?;
         let total = self.shared.total.lock().unwrap_or_else(|e| e.into_inner()).take(now_ms);
         total.map_err(|at| {
             self.bucket.give_back();
-            wait(at, now_ms)
+            // all lanes wait for the same bucket: at the same moment all but one would come in vain
+            wait(at, now_ms) + self.turn(now_ms)
         })?;
         Ok(permit)
     }
+}
+
+impl Lane {
+    /// Spreads the lanes over the time in which each of them could have a turn: many endpoints that come back at once must not
+    /// take the processor from the scoring by asking.
+    fn turn(&self, now_ms: i64) -> Duration {
+        let lanes = self.shared.lanes.lock().unwrap_or_else(|e| e.into_inner()).len();
+        turn(&self.endpoint_id, now_ms, lanes, self.shared.config.total_rate_per_s)
+    }
+}
+
+/// At random, but the same for the same endpoint and time, so that nothing has to be seeded.
+fn turn(endpoint: &str, now_ms: i64, lanes: usize, rate_per_s: f64) -> Duration {
+    let round = lanes as f64 / rate_per_s.max(0.001);
+    let share = xxhash_rust::xxh3::xxh3_64_with_seed(endpoint.as_bytes(), now_ms as u64) as f64 / u64::MAX as f64;
+    Duration::from_secs_f64((round * share).min(IDLE.as_secs_f64()))
 }
 
 fn wait(until_ms: i64, now_ms: i64) -> Duration {
@@ -227,4 +244,25 @@ fn settle(
     woken.push(id.clone());
     let attempted = Attempted { endpoint_id: id.clone(), message_id: line.message_id.clone(), outcome, state };
     Ok((attempted, woken))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn lanes_that_wait_for_one_bucket_ask_as_often_as_it_gives() {
+        // ten thousand lanes, two hundred tokens a second: one after the other, for ten seconds of asking
+        let (lanes, rate) = (10_000, 200.0);
+        let mut asked = 0;
+        for lane in 0..lanes {
+            let (id, mut now) = (format!("ep_{lane}"), 0);
+            while now < 10_000 {
+                now += 5 + turn(&id, now, lanes, rate).as_millis() as i64;
+                asked += 1;
+            }
+        }
+        assert!(asked < 3 * 10 * 200 + 2 * lanes, "{asked} times in 10 s");
+        assert!(turn("a", 1, 1, 200.0) <= Duration::from_millis(5), "one lane alone hardly waits");
+    }
 }

@@ -11,6 +11,7 @@ use crate::engine::objects::{ObjectError, Objects};
 use crate::engine::restore::manifests;
 use prometheus_client::metrics::histogram::Histogram;
 use pulse_dataflows::checkpoint::{PartitionTime, Piece, ROTATE, encode, pieces};
+use pulse_dataflows::detect::Fatal;
 use pulse_dataflows::epochs::Pace;
 use pulse_dataflows::ports::EventLog;
 use serde::{Deserialize, Serialize};
@@ -35,6 +36,8 @@ pub struct Checkpoints {
     pub written: AtomicU64,
     /// Given up: the one before stays in force.
     pub failed: AtomicU64,
+    /// Could not be used at the start, and an older one was.
+    pub passed_over: AtomicU64,
     /// Bytes of the newest object.
     pub bytes: AtomicU64,
     /// When the newest manifest was written, ms since the epoch.
@@ -48,7 +51,7 @@ impl Default for Checkpoints {
         let seconds = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
         let zero = AtomicU64::default;
         let seconds = Histogram::new(seconds);
-        Checkpoints { written: zero(), failed: zero(), bytes: zero(), newest_ms: zero(), seconds }
+        Checkpoints { written: zero(), failed: zero(), passed_over: zero(), bytes: zero(), newest_ms: zero(), seconds }
     }
 }
 
@@ -93,6 +96,8 @@ pub struct Checkpointer {
     pub unwhole: u64,
     /// Told what became of each.
     pub told: Arc<Checkpoints>,
+    /// Ends the process.
+    pub fatal: fn(&Fatal),
 }
 
 impl Checkpointer {
@@ -121,10 +126,11 @@ impl Checkpointer {
             if positions == self.workers && done == pieces(self.workers, first) {
                 let (bytes, times) = (std::mem::take(&mut object), std::mem::take(&mut times));
                 (positions, done, begun) = (0, 0, None);
-                // a disk that is full or broken costs checkpoints, not events: the old ones stay
+                // a disk that is full costs checkpoints, not events: the old ones stay
                 let own = self.put(epoch, &bytes);
                 if let Err(error) = &own {
                     tracing::error!(%error, "a checkpoint's object cannot be written");
+                    self.end_on_disk_failure(error);
                 }
                 let report = Report { epoch, times, object: own.ok() };
                 match &self.duty {
@@ -149,9 +155,17 @@ impl Checkpointer {
             Err(e) => {
                 self.told.failed.fetch_add(1, Ordering::Relaxed);
                 tracing::error!(error = %e, "checkpoint failed; the one before stays in force");
+                self.end_on_disk_failure(&e);
             }
         }
         self.pace.checkpoint_done();
+    }
+
+    /// After an error of the disk nobody knows what is on it, and asking once more may be answered wrongly: the next start looks.
+    fn end_on_disk_failure(&self, error: &ObjectError) {
+        if error.is_disk_failure() {
+            (self.fatal)(&Fatal::Failed(format!("the disk of the checkpoints fails: {error}")));
+        }
     }
 
     /// Takes in the parts of all processes; whether a manifest may name them.
@@ -221,13 +235,16 @@ impl Checkpointer {
 
     /// Removes manifests beyond the last three and objects that none of those names.
     fn forget(&self) -> Result<(), ObjectError> {
-        let all = manifests(&self.objects)?;
-        let (old, kept) = all.split_at(all.len().saturating_sub(KEPT));
-        old.iter().try_for_each(|name| self.objects.delete(name))?;
-        let mut named = Vec::new();
-        for name in kept {
-            let bytes = self.objects.get(name)?.unwrap_or_default();
-            named.extend(Manifest::parse(&bytes).into_iter().flat_map(|m| m.objects).map(|o| o.0));
+        let (mut named, mut kept) = (Vec::new(), 0);
+        for name in manifests(&self.objects)?.iter().rev() {
+            // a damaged one is none: it must not push one out that can be used
+            match Manifest::parse(&self.objects.get(name)?.unwrap_or_default()).filter(|_| kept < KEPT) {
+                Some(manifest) => {
+                    kept += 1;
+                    named.extend(manifest.objects.into_iter().map(|object| object.0));
+                }
+                None => self.objects.delete(name)?,
+            }
         }
         let states = self.objects.list(FOLDER)?.into_iter().filter(|name| name.ends_with(".state"));
         // what a newer generation writes is not ours to judge: this one may have been frozen, and be replaced

@@ -1,12 +1,13 @@
 //! The engine: runs the dataflow `detect` on threads, from a log and a folder of checkpoints.
 //!
 //! [`objects`] keeps bundles, tables and checkpoints; [`manifest`] says which objects make a checkpoint, [`restore`] finds
-//! the newest that is whole and fits the log, [`checkpointer`] writes the next; [`resume`] finds what is in the log already;
+//! the newest that is whole and fits the log, [`checkpointer`] writes the next; [`resume`] finds what is in the log already; `clock` is the time that epochs go by;
 //! [`poison`] finds what ended the process again and again; [`moving`] carries a checkpoint to another log; [`registry`] gives the things that control records name; [`replay`] runs the same dataflow over a recorded log or files.
 //!
 //! Deliberately absent: the network, the store, and scoring.
 
 pub mod checkpointer;
+mod clock;
 pub mod gap;
 pub mod manifest;
 pub mod moving;
@@ -106,9 +107,9 @@ pub struct Prepared {
     resume: Resume,
 }
 impl Prepared {
-    /// Chooses the checkpoint.
-    pub fn choose(log: &dyn EventLog, objects: &Objects) -> Result<Prepared, EngineError> {
-        let restored = restore::restore(objects, log)?;
+    /// Chooses the checkpoint; `from_beginning`: when none can be used, the log is read from its beginning.
+    pub fn choose(log: &dyn EventLog, objects: &Objects, from_beginning: bool) -> Result<Prepared, EngineError> {
+        let restored = restore::restore(objects, log, from_beginning)?;
         let resume = resume::resume(log, &restored.position)?;
         if let Some(gap) = gap::missing(log, &restored.position, &resume.last) {
             return Err(EngineError::Gap(gap));
@@ -206,7 +207,7 @@ impl Engine {
         options: Options,
         fatal: fn(&Fatal),
     ) -> Result<Engine, EngineError> {
-        let prepared = Prepared::choose(&*log, &objects)?;
+        let prepared = Prepared::choose(&*log, &objects, false)?;
         Engine::go_on((log, objects, registry), prepared, options, Team::alone(), fatal)
     }
 
@@ -233,13 +234,14 @@ impl Engine {
             None => {
                 let shape = (restored.position.entry.epoch, peers + 1, partitions);
                 let cutting = Cutting { checkpoint_every_ms: options.checkpoint_every_ms };
-                let clock = Box::new(now_ms);
+                let clock = clock::steady(resume.last.clock_ms);
                 Box::new(Sequencer::new(pace.clone(), clock, resume.last, log.generation(), shape, cutting))
             }
         });
         let (tx, rx) = mpsc::channel();
         let stopping = Arc::new(AtomicBool::new(false));
         let told = Arc::<Checkpoints>::default();
+        told.passed_over.store(restored.passed_over, Ordering::Relaxed);
         let checkpointer = Checkpointer {
             objects,
             log: log.clone(),
@@ -251,6 +253,7 @@ impl Engine {
             gated: !options.ungated,
             unwhole: 0,
             told: told.clone(),
+            fatal,
         };
         let thread = std::thread::Builder::new().name("checkpointer".into());
         let checkpointer = thread.spawn(move || checkpointer.run(&rx));

@@ -12,6 +12,7 @@ use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// Folder within the data folder.
 const FOLDER: &str = "objects";
@@ -77,6 +78,44 @@ pub enum ObjectError {
     Unavailable(String, object_store::Error),
 }
 
+/// What a killed process left half written is removed after so long: no put takes longer, another process's neither.
+const STALE: Duration = Duration::from_secs(3600);
+/// Folders within folders.
+const DEPTH: usize = 2;
+
+/// Removes what was half written long ago. It has no object's name: behind a `#` stands a number.
+fn sweep(folder: &std::path::Path, depth: usize) -> std::io::Result<()> {
+    for entry in std::fs::read_dir(folder)?.flatten() {
+        let (path, name) = (entry.path(), entry.file_name());
+        let half = name.to_str().and_then(|name| name.rsplit_once('#')).is_some_and(|(_, n)| n.parse::<u64>().is_ok());
+        let age = entry.metadata().and_then(|of| of.modified()).ok().and_then(|at| at.elapsed().ok());
+        if half && age.is_some_and(|age| age > STALE) {
+            // another process may have been quicker
+            let _ = std::fs::remove_file(path);
+        } else if depth < DEPTH && entry.file_type().is_ok_and(|of| of.is_dir()) {
+            sweep(&path, depth + 1)?;
+        }
+    }
+    Ok(())
+}
+
+/// The system's number for an input or output error.
+const EIO: i32 = 5;
+
+impl ObjectError {
+    /// Is the disk broken, rather than full or away?
+    pub fn is_disk_failure(&self) -> bool {
+        let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(self);
+        while let Some(error) = cause {
+            if error.downcast_ref::<std::io::Error>().is_some_and(|e| e.raw_os_error() == Some(EIO)) {
+                return true;
+            }
+            cause = error.source();
+        }
+        false
+    }
+}
+
 /// Objects by name.
 #[derive(Clone)]
 pub struct Objects {
@@ -89,6 +128,7 @@ impl Objects {
     /// In a folder, which is made.
     pub fn folder(path: &std::path::Path) -> Result<Objects, ObjectError> {
         std::fs::create_dir_all(path)?;
+        sweep(path, 0)?;
         Ok(Objects { store: Arc::new(LocalFileSystem::new_with_prefix(path)?.with_fsync(true)), network: None })
     }
     fn wait<T: Send + 'static>(&self, work: impl Future<Output = T> + Send + 'static) -> T {
@@ -137,7 +177,6 @@ mod s3 {
     use object_store::prefix::PrefixStore;
     use object_store::{ClientOptions, RetryConfig};
     use std::sync::OnceLock;
-    use std::time::Duration;
 
     /// A request that fails is tried again for so long; then a checkpoint is given up, and the one before stays in force.
     const RETRY: Duration = Duration::from_secs(20);
@@ -198,5 +237,36 @@ mod s3 {
     }
     pub fn open(_: &str, _: &BTreeMap<String, String>) -> Result<Objects, ObjectError> {
         Err(ObjectError::Setting(ABSENT.into()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_was_half_written_long_ago_is_removed_and_objects_stay() {
+        let dir = tempfile::tempdir().unwrap();
+        let objects = Objects::folder(dir.path()).unwrap();
+        objects.put("checkpoints/a.state", vec![1]).unwrap();
+        let old = std::time::SystemTime::now() - 2 * STALE;
+        for (name, at) in [("a.state#1", old), ("b.state#7", std::time::SystemTime::now()), ("c#d", old)] {
+            let file = std::fs::File::create(dir.path().join("checkpoints").join(name)).unwrap();
+            file.set_modified(at).unwrap();
+        }
+        Objects::folder(dir.path()).unwrap();
+        let there = |name: &str| dir.path().join("checkpoints").join(name).exists();
+        assert!(!there("a.state#1") && there("b.state#7") && there("c#d") && there("a.state"));
+    }
+
+    #[test]
+    fn a_broken_disk_is_told_from_a_full_one() {
+        let of = |code: i32| ObjectError::from(std::io::Error::from_raw_os_error(code));
+        assert!(of(EIO).is_disk_failure() && !of(28).is_disk_failure());
+        let within = |code: i32| object_store::Error::Generic {
+            store: "x",
+            source: Box::new(std::io::Error::from_raw_os_error(code)),
+        };
+        assert!(ObjectError::from(within(EIO)).is_disk_failure() && !ObjectError::from(within(28)).is_disk_failure());
     }
 }

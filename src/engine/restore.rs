@@ -1,6 +1,7 @@
 //! Finds the newest checkpoint that is whole and fits the log.
 //!
-//! A damaged one is passed over, loudly; when none is left, the log is replayed from its beginning if that is still there.
+//! A damaged one is passed over, loudly. When there are some and none can be used, a person decides: the log can be read from
+//! its beginning, if that is still there, which may take long.
 //! Deliberately absent: skipping. What cannot be derived again stops the start.
 
 use crate::engine::manifest::{FOLDER, Manifest};
@@ -14,6 +15,9 @@ use xxhash_rust::xxh3::xxh3_64;
 /// Largest checkpoint object that is read: a bound against a damaged length.
 const MAX_OBJECT_BYTES: usize = 8 << 30;
 
+/// The entry of its epoch is another generation's.
+const OF_ANOTHER: &str = "the epoch log says something else";
+
 /// Why nothing can be restored.
 #[derive(Debug, thiserror::Error)]
 pub enum RestoreError {
@@ -25,7 +29,7 @@ pub enum RestoreError {
     Log(#[from] LogError),
     /// Another program's state.
     #[error(
-        "the checkpoints were written with state schema {0:?}, this program has {1:?}: stop the old version with a drained stop, or replay the log into a new data folder"
+        "the checkpoints were written with state schema {0:?}, this program has {1:?}: go on with the version that wrote them, or start with --from-beginning, which makes the state again from the log, from its first record on"
     )]
     Schema((u32, u32), (u32, u32)),
     /// What the first process of a cluster has read cannot be read here.
@@ -33,8 +37,15 @@ pub enum RestoreError {
         "the first process starts from checkpoint {0}, which cannot be used here ({1}): all processes need the same object store"
     )]
     Chosen(String, String),
+    /// There are checkpoints, and none can be used.
+    #[error(
+        "none of the checkpoints can be used ({0}). Put a copy of the folder of checkpoints back; or start with --from-beginning, which makes the state again from the log, from its first record on: the same results, after the time that takes"
+    )]
+    Unusable(String),
     /// Nothing to start from.
-    #[error("no checkpoint can be used ({0}) and the log no longer begins at its beginning: {1} records are trimmed")]
+    #[error(
+        "no checkpoint can be used ({0}) and the log no longer begins at its beginning: {1} records are trimmed. Put a copy of the folder of checkpoints back, or start on an empty data folder"
+    )]
     Nothing(String, u64),
 }
 
@@ -49,6 +60,8 @@ pub struct Restored {
     pub state: State,
     /// Name of the manifest, if there is one.
     pub name: Option<String>,
+    /// Newer checkpoints that could not be used.
+    pub passed_over: u64,
 }
 
 /// Names of manifests, oldest first.
@@ -66,24 +79,31 @@ pub fn oldest(objects: &Objects) -> Result<Option<Position>, ObjectError> {
     Ok(None)
 }
 
-/// The newest checkpoint that can be used.
-pub fn restore(objects: &Objects, log: &dyn EventLog) -> Result<Restored, RestoreError> {
-    let mut problems = Vec::new();
+/// The newest checkpoint that can be used. Where there are some and none can be, nothing is begun anew unless that was asked for
+/// (`from_beginning`): whoever starts must know that it takes long, and may have a copy.
+pub fn restore(objects: &Objects, log: &dyn EventLog, from_beginning: bool) -> Result<Restored, RestoreError> {
+    let (mut problems, mut of_others) = (Vec::new(), 0);
     for name in manifests(objects)?.iter().rev() {
-        match load(objects, log, name)? {
-            Ok(restored) => return Ok(restored),
-            Err(problem) => {
-                tracing::warn!(checkpoint = %name, %problem, "checkpoint cannot be used; trying the one before");
-                problems.push(format!("{name}: {problem}"));
-            }
-        }
+        let problem = match load(objects, log, name) {
+            Ok(Ok(restored)) => return Ok(Restored { passed_over: problems.len() as u64, ..restored }),
+            Ok(Err(problem)) => problem,
+            Err(error @ RestoreError::Schema(..)) if from_beginning => error.to_string(),
+            Err(error) => return Err(error),
+        };
+        tracing::warn!(checkpoint = %name, %problem, "checkpoint cannot be used; trying the one before");
+        of_others += usize::from(problem == OF_ANOTHER);
+        problems.push(format!("{name}: {problem}"));
     }
     let trimmed = (0..log.partitions(Topic::Raw)).map(|p| log.start(partition(Topic::Raw, p))).sum::<u64>()
         + log.start(partition(Topic::Epochs, 0));
     if trimmed > 0 {
         return Err(RestoreError::Nothing(problems.join("; "), trimmed));
     }
-    Ok(Restored::default())
+    // what a frozen generation wrote behind its successor's fence is no loss
+    if problems.len() > of_others && !from_beginning {
+        return Err(RestoreError::Unusable(problems.join("; ")));
+    }
+    Ok(Restored { passed_over: problems.len() as u64, ..Restored::default() })
 }
 
 /// The checkpoint that another process has chosen, or none.
@@ -109,7 +129,7 @@ fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, Res
     }
     let mut entries = EpochReader::new(log, before, position.entry.generation);
     if entries.next_entry()?.as_ref() != Some(&position.entry) {
-        return Ok(Err("the epoch log says something else".into()));
+        return Ok(Err(OF_ANOTHER.into()));
     }
     let began = Instant::now();
     let mut raw = Vec::with_capacity(manifest.objects.len());
@@ -136,7 +156,7 @@ fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, Res
                 decode_ms = all_ms - read_ms,
                 "going on from a checkpoint"
             );
-            Ok(Ok(Restored { position: position.clone(), state, manifest, name: Some(name.into()) }))
+            Ok(Ok(Restored { position: position.clone(), state, manifest, name: Some(name.into()), passed_over: 0 }))
         }
         Err(CheckpointError::Damaged(what)) => Ok(Err(what.into())),
     }

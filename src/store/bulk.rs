@@ -7,8 +7,8 @@ use super::db::Db;
 use super::error::Result;
 use super::link::{Link, Text};
 use super::rows::{self, ScoredRow};
-use postgres::types::ToSql;
 use std::collections::BTreeMap;
+use tokio_postgres::types::ToSql;
 
 /// Writes scored events with their entities and counts by hour; how many were not there.
 pub fn add_scored(db: &Db, batch: &[ScoredRow]) -> Result<u64> {

@@ -7,8 +7,8 @@
 use super::db::Db;
 use super::error::{Error, Result};
 use super::server::Server;
-use postgres::error::SqlState;
 use std::collections::BTreeSet;
+use tokio_postgres::error::SqlState;
 
 /// Tables with partitions.
 pub(super) const TABLES: [&str; 2] = ["scored_events", "event_entities"];

@@ -6,9 +6,8 @@
 use super::dialect::Dialect;
 use super::error::{Error, Result};
 use super::link::{Link, Text};
-use postgres::fallible_iterator::FallibleIterator;
-use postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 use rusqlite::types::{ToSqlOutput, ValueRef};
+use tokio_postgres::types::{FromSql, IsNull, ToSql, Type, to_sql_checked};
 
 /// A connection, or the transaction that runs on it.
 pub enum Db {
@@ -59,7 +58,7 @@ pub enum Statement<'c> {
     /// Of the file's connection.
     Sqlite(rusqlite::CachedStatement<'c>),
     /// Of the server's connection.
-    Postgres(&'c Link, postgres::Statement),
+    Postgres(&'c Link, tokio_postgres::Statement),
 }
 
 impl Statement<'_> {
@@ -109,13 +108,9 @@ impl Statement<'_> {
                 }
                 Ok(())
             }
-            Statement::Postgres(link, statement) => link.with(|client| {
-                let mut rows = client.query_raw(&*statement, refs(values))?;
-                while let Some(row) = rows.next()? {
-                    f(&Row::Postgres(&row))?;
-                }
-                Ok(())
-            }),
+            Statement::Postgres(link, statement) => {
+                link.with(|client| client.each(statement, &refs(values), |row| f(&Row::Postgres(row))))
+            }
         })
     }
 }
@@ -125,7 +120,7 @@ pub enum Row<'a> {
     /// Of the file.
     Sqlite(&'a rusqlite::Row<'a>),
     /// Of the server.
-    Postgres(&'a postgres::Row),
+    Postgres(&'a tokio_postgres::Row),
 }
 
 impl Row<'_> {

@@ -3,7 +3,7 @@
 //! Deliberately absent: retrying. Whoever can do a thing again does: persist and delivery with growing pauses, a request by
 //! its answer 503.
 
-use postgres::error::SqlState;
+use tokio_postgres::error::SqlState;
 
 /// An error of the store.
 #[derive(Debug, thiserror::Error)]
@@ -13,13 +13,16 @@ pub enum Error {
     Sqlite(#[from] rusqlite::Error),
     /// The server's, or of the connection to it.
     #[error("PostgreSQL: {}", told(.0))]
-    Postgres(#[from] postgres::Error),
+    Postgres(#[from] tokio_postgres::Error),
     /// The connection broke between COMMIT and its answer: only the rows can say whether it counts.
-    #[error("PostgreSQL: the answer to COMMIT is lost: {}", told(.0))]
-    InDoubt(postgres::Error),
+    #[error("PostgreSQL: the answer to COMMIT is lost: {0}")]
+    InDoubt(Box<Error>),
     /// No connection.
     #[error("PostgreSQL: {0}")]
     Connect(String),
+    /// No answer.
+    #[error("PostgreSQL has not answered for {0:?}")]
+    Silent(std::time::Duration),
     /// All connections that there may be are in use, and none came back in time.
     #[error("all {0} connections to PostgreSQL are in use: see store.connections")]
     Exhausted(usize),
@@ -38,7 +41,8 @@ impl Error {
     /// What the server calls it.
     pub fn state(&self) -> Option<&SqlState> {
         match self {
-            Error::Postgres(error) | Error::InDoubt(error) => error.code(),
+            Error::Postgres(error) => error.code(),
+            Error::InDoubt(error) => error.state(),
             _ => None,
         }
     }
@@ -46,7 +50,7 @@ impl Error {
     /// Does the store as a whole not answer, rather than this one question fail?
     pub fn is_down(&self) -> bool {
         match self {
-            Error::Connect(_) | Error::InDoubt(_) => true,
+            Error::Connect(_) | Error::Silent(_) | Error::InDoubt(_) => true,
             Error::Postgres(error) => broken(error),
             _ => false,
         }
@@ -55,7 +59,7 @@ impl Error {
 
 /// Is a connection with this error of no more use? So is one to a server that has become read-only: it may not be the one that
 /// writes any more.
-pub(super) fn broken(error: &postgres::Error) -> bool {
+pub(super) fn broken(error: &tokio_postgres::Error) -> bool {
     match error.code() {
         Some(state) => {
             let ends = [
@@ -82,7 +86,7 @@ pub fn too_slow(error: &Error) -> bool {
 }
 
 /// In one line; the driver's own text leaves the cause out.
-pub(super) fn told(error: &postgres::Error) -> String {
+pub(super) fn told(error: &tokio_postgres::Error) -> String {
     if let Some(db) = error.as_db_error() {
         let more = [db.detail(), db.hint()].into_iter().flatten().map(|text| format!("; {text}"));
         return format!("{} ({}){}", db.message(), db.code().code(), more.collect::<String>());

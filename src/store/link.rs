@@ -2,12 +2,12 @@
 //!
 //! Deliberately absent: who holds it for how long (`server`).
 
+use super::client::Client;
 use super::error::{Error, Result, broken};
-use postgres::Client;
-use postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 use std::borrow::Cow;
 use std::cell::{Cell, RefCell};
 use std::collections::HashMap;
+use tokio_postgres::types::{IsNull, ToSql, Type, to_sql_checked};
 
 /// Statements kept prepared for each connection: there are about sixty, and lists with filters in their combinations. All of them
 /// are let go at once when there are more.
@@ -16,7 +16,7 @@ const STATEMENTS: usize = 256;
 /// A connection.
 pub struct Link {
     client: RefCell<Client>,
-    statements: RefCell<HashMap<String, postgres::Statement>>,
+    statements: RefCell<HashMap<String, tokio_postgres::Statement>>,
     broken: Cell<bool>,
 }
 
@@ -33,27 +33,28 @@ impl Link {
 
     /// Does the server still answer on it?
     pub(super) fn answers(&self, within: std::time::Duration) -> bool {
-        self.client.borrow_mut().is_valid(within).is_ok()
+        self.client.borrow_mut().answers(within)
     }
 
     /// Uses the connection, and notices when it breaks.
     pub(super) fn with<R>(&self, f: impl FnOnce(&mut Client) -> Result<R>) -> Result<R> {
         let mut client = self.client.borrow_mut();
         let result = f(&mut client);
-        if let Err(Error::Postgres(error)) = &result
-            && broken(error)
-        {
-            self.broken.set(true);
+        match &result {
+            Err(Error::Postgres(error)) if !broken(error) => {}
+            // what is still to come in answer to it would be taken for the next one's
+            Err(Error::Postgres(_) | Error::Silent(_)) => self.broken.set(true),
+            _ => {}
         }
         result
     }
 
     /// Prepares a text of the store's dialect, once.
-    pub(super) fn prepare(&self, text: &str) -> Result<postgres::Statement> {
+    pub(super) fn prepare(&self, text: &str) -> Result<tokio_postgres::Statement> {
         if let Some(known) = self.statements.borrow().get(text) {
             return Ok(known.clone());
         }
-        let statement = self.with(|client| Ok(client.prepare(&super::dialect::Dialect::Postgres.sql(text))?))?;
+        let statement = self.with(|client| client.prepare(&super::dialect::Dialect::Postgres.sql(text)))?;
         let mut statements = self.statements.borrow_mut();
         if statements.len() >= STATEMENTS {
             statements.clear();
@@ -63,22 +64,26 @@ impl Link {
     }
 
     /// Runs a statement; the number of rows it changed.
-    pub(super) fn execute(&self, statement: &postgres::Statement, values: &[&(dyn ToSql + Sync)]) -> Result<usize> {
+    pub(super) fn execute(
+        &self,
+        statement: &tokio_postgres::Statement,
+        values: &[&(dyn ToSql + Sync)],
+    ) -> Result<usize> {
         self.with(|client| Ok(client.execute(statement, values)? as usize))
     }
 
     /// All rows of a question.
     pub(super) fn query(
         &self,
-        statement: &postgres::Statement,
+        statement: &tokio_postgres::Statement,
         values: &[&(dyn ToSql + Sync)],
-    ) -> Result<Vec<postgres::Row>> {
-        self.with(|client| Ok(client.query(statement, values)?))
+    ) -> Result<Vec<tokio_postgres::Row>> {
+        self.with(|client| client.query(statement, values))
     }
 
     /// Statements without values, as they stand.
     pub(super) fn batch(&self, text: &str) -> Result<()> {
-        self.with(|client| Ok(client.batch_execute(text)?))
+        self.with(|client| client.batch_execute(text))
     }
 
     /// The last step of a transaction. When its answer does not come, nobody knows whether it counts.
@@ -86,8 +91,9 @@ impl Link {
         match self.batch("COMMIT") {
             // a server that ends the session may have committed already
             Err(Error::Postgres(error)) if error.as_db_error().is_none() || broken(&error) => {
-                Err(Error::InDoubt(error))
+                Err(Error::InDoubt(Box::new(Error::Postgres(error))))
             }
+            Err(error @ Error::Silent(_)) => Err(Error::InDoubt(Box::new(error))),
             other => other,
         }
     }

@@ -6,7 +6,7 @@
 use super::db::Db;
 use super::error::{Error, Result};
 use super::server::Url;
-use postgres::error::SqlState;
+use tokio_postgres::error::SqlState;
 
 /// All migrations in order: name (number first) and text.
 pub const MIGRATIONS: &[(&str, &str)] = &[
@@ -15,6 +15,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0003_deliver", include_str!("../../migrations/0003_deliver.sql")),
     ("0004_refusals", include_str!("../../migrations/0004_refusals.sql")),
     ("0005_partitions", include_str!("../../migrations/0005_partitions.sql")),
+    ("0006_owner", include_str!("../../migrations/0006_owner.sql")),
 ];
 
 /// Why a store cannot be opened.

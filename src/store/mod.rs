@@ -2,14 +2,16 @@
 //!
 //! [`db`] is the one face of both, [`dialect`] keeps one text of SQL for both, [`error`] says what went wrong. [`migrate`] brings
 //! the schema up to date, [`rows`] is what readers of the log write (`bulk`: many at once), [`positions`] how far they have read,
-//! [`query`] what people ask, [`retention`] what is forgotten. Of PostgreSQL alone: [`server`] connects, `link` is one connection, `days` are the partitions,
+//! [`query`] what people ask, [`retention`] what is forgotten. Of PostgreSQL alone: [`server`] connects as `address` says, `client` and `link` are one connection, [`owner`] is seen to live, `days` are the partitions,
 //! [`moving`] carries a file over.
 //! Everything but keys, users, acknowledgements and destinations can be made again from the log: hence `synchronous=NORMAL` here
 //! and `synchronous_commit=off` there; rows and positions move in one transaction, so a loss of power takes both back together.
 //!
 //! Deliberately absent: who reads the log (that is `persist` and `deliver`), HTTP.
 
+mod address;
 mod bulk;
+mod client;
 mod days;
 pub mod db;
 pub mod dialect;
@@ -17,6 +19,7 @@ pub mod error;
 mod link;
 pub mod migrate;
 pub mod moving;
+pub mod owner;
 pub mod positions;
 pub mod query;
 pub mod retention;

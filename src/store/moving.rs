@@ -11,7 +11,6 @@ use super::server::Role;
 use super::{Place, Store, blocking, days, reader, transaction};
 use rusqlite::types::ValueRef;
 use std::fmt::Write as _;
-use std::io::Write as _;
 use std::path::Path;
 
 /// Bytes of rows that are collected for one write to the socket.
@@ -97,23 +96,19 @@ fn copy(file: &rusqlite::Connection, link: &Link, table: &str, columns: &str) ->
     let mut question = file.prepare(&format!("SELECT {columns} FROM {table}"))?;
     let width = question.column_count();
     let mut rows = question.query([])?;
-    link.with(|client| {
-        let broken = |error: std::io::Error| Error::Connect(error.to_string());
-        let mut to = client.copy_in(&format!("COPY {table} ({columns}) FROM STDIN"))?;
+    let mut next = || {
         let mut lines = String::new();
-        while let Some(row) = rows.next()? {
+        while lines.len() < CHUNK
+            && let Some(row) = rows.next()?
+        {
             for column in 0..width {
                 line(&mut lines, row.get_ref(column)?, column);
             }
             lines.push('\n');
-            if lines.len() >= CHUNK {
-                to.write_all(lines.as_bytes()).map_err(broken)?;
-                lines.clear();
-            }
         }
-        to.write_all(lines.as_bytes()).map_err(broken)?;
-        Ok(to.finish()?)
-    })
+        Ok(Some(lines).filter(|lines| !lines.is_empty()).map(bytes::Bytes::from))
+    };
+    link.with(|client| client.copy_in(&format!("COPY {table} ({columns}) FROM STDIN"), &mut next))
 }
 
 /// A value as COPY's text format wants it.

@@ -5,17 +5,20 @@
 //! of several hosts in the address one that takes writes is chosen.
 //! Deliberately absent: trying again (the callers'), tables (`migrate`, `days`).
 
+use super::address::Address;
+use super::client::Client;
 use super::db::Db;
-use super::error::{Error, Result, told};
+use super::error::{Error, Result};
 use super::link::Link;
 use super::migrate::OpenError;
-use postgres::config::{SslMode, TargetSessionAttrs};
-use postgres::error::SqlState;
-use postgres::{Config, NoTls};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Condvar, Mutex};
 use std::time::{Duration, Instant};
+use tokio_postgres::config::TargetSessionAttrs;
+use tokio_postgres::error::SqlState;
+use tokio_postgres::{Config, NoTls};
 
-/// Time that a new connection gets, unless the address says otherwise.
+/// Time that a new connection to a host gets, unless the address says otherwise.
 const CONNECT: Duration = Duration::from_secs(5);
 /// How long a free connection is waited for.
 const FREE: Duration = Duration::from_secs(5);
@@ -24,6 +27,9 @@ const IDLE: Duration = Duration::from_secs(1);
 const ALIVE: Duration = Duration::from_secs(2);
 /// The oldest version whose answers are tested.
 const OLDEST: u32 = 150_000;
+/// How long answers are waited for: a little longer than the server lets a question run.
+const WRITE: Duration = Duration::from_secs(33);
+const READ: Duration = Duration::from_secs(7);
 /// What is shown in place of a password.
 const HIDDEN: &str = "***";
 
@@ -36,18 +42,11 @@ impl std::fmt::Display for Url {
         if self.0.is_empty() {
             return Ok(());
         }
-        let hosts = self.0.parse::<Config>().map(|config| {
-            let hosts = config.get_hosts().iter().zip(config.get_ports().iter().chain(std::iter::repeat(&5432)));
-            let hosts: Vec<String> = hosts
-                .map(|(host, port)| match host {
-                    postgres::config::Host::Tcp(name) => format!("{name}:{port}"),
-                    postgres::config::Host::Unix(path) => path.display().to_string(),
-                })
-                .collect();
-            let (user, name) = (config.get_user().unwrap_or_default(), config.get_dbname().unwrap_or_default());
-            format!("postgresql://{user}:{HIDDEN}@{}/{name}", hosts.join(","))
-        });
-        f.write_str(hosts.as_deref().unwrap_or(HIDDEN))
+        let Ok(address) = Address::parse(&self.0) else { return f.write_str(HIDDEN) };
+        let hosts: Vec<&str> = address.hosts.iter().map(|(name, _)| name.as_str()).collect();
+        let (user, name) =
+            (address.whole.get_user().unwrap_or_default(), address.whole.get_dbname().unwrap_or_default());
+        write!(f, "postgresql://{user}:{HIDDEN}@{}/{name}", hosts.join(","))
     }
 }
 impl std::fmt::Debug for Url {
@@ -80,6 +79,8 @@ pub(super) enum Role {
     Move,
     /// Questions of the program itself that may take long; one connection each, closed afterwards.
     Long,
+    /// Stays open for as long as the process lives, to be seen.
+    Hold,
 }
 
 /// Connections of one kind.
@@ -96,7 +97,11 @@ struct State {
 
 /// The server.
 pub(super) struct Server {
-    config: Config,
+    address: Address,
+    /// Time that a connection to one host gets.
+    within: Duration,
+    /// Place of the host that could be used last.
+    last: AtomicUsize,
     writers: Pool,
     readers: Pool,
     /// Days whose partition is there, or cannot be.
@@ -150,43 +155,36 @@ impl Drop for Lease<'_> {
     }
 }
 
+/// What became of connecting to each host.
+pub(super) type Attempts = Vec<(String, Error)>;
+
 impl Server {
     /// Connects once, and says what is wrong.
     pub(super) fn open(settings: &Settings) -> std::result::Result<Server, OpenError> {
         let setting = |why: String| OpenError::Setting { setting: "store.url", why };
-        let mut config: Config = settings
-            .url
-            .0
-            .parse()
-            .map_err(|e| setting(format!("is no address of a PostgreSQL server: {}", told(&e))))?;
-        if config.get_hosts().is_empty() {
+        let mut address = Address::parse(&settings.url.0).map_err(setting)?;
+        if address.hosts.is_empty() {
             return Err(setting("names no host: postgresql://user:password@host:5432/database".into()));
         }
-        if config.get_ssl_mode() == SslMode::Require {
-            return Err(setting(
-                "asks for TLS (sslmode=require), which this program cannot do towards PostgreSQL".into(),
-            ));
+        if let Some(roots) = &address.tls {
+            roots.connector().map_err(setting)?;
         }
-        if config.get_connect_timeout().is_none() {
-            config.connect_timeout(CONNECT);
+        let within = address.whole.get_connect_timeout().copied().unwrap_or(CONNECT);
+        for (_, config) in &mut address.hosts {
+            // a server that vanished without a word is noticed by the system, within half a minute
+            config
+                .keepalives_idle(Duration::from_secs(15))
+                .keepalives_interval(Duration::from_secs(5))
+                .keepalives_retries(3);
+            config.tcp_user_timeout(Duration::from_secs(30));
         }
-        if config.get_application_name().is_none() {
-            config.application_name("pulse");
-        }
-        // a server that vanished without a word is noticed by the system, within half a minute
-        config
-            .keepalives_idle(Duration::from_secs(15))
-            .keepalives_interval(Duration::from_secs(5))
-            .keepalives_retries(3);
-        config.tcp_user_timeout(Duration::from_secs(30));
         let pool = |most| Pool { most, state: Mutex::default(), back: Condvar::new() };
         let readers = (settings.connections / 2).max(1);
         let writers = settings.connections.saturating_sub(readers).max(1);
-        let server = Server { config, writers: pool(writers), readers: pool(readers), days: Mutex::default() };
-        let link = server.client(Role::Write).map_err(|e| refused(&settings.url, &e))?;
-        let version =
-            link.with(|client| Ok(client.query_one("SHOW server_version_num", &[])?.try_get::<_, String>(0)?));
-        let version = version.map_err(OpenError::Store)?;
+        let (writers, readers) = (pool(writers), pool(readers));
+        let server = Server { address, within, last: AtomicUsize::new(0), writers, readers, days: Mutex::default() };
+        let link = server.client(Role::Write).map_err(|attempts| refused(&settings.url, &attempts))?;
+        let version = link.with(|client| client.ask("SHOW server_version_num")).map_err(OpenError::Store)?;
         if version.parse().is_ok_and(|number: u32| number < OLDEST) {
             let (major, minor) = version.split_at(version.len().saturating_sub(4));
             let why = format!(
@@ -200,29 +198,57 @@ impl Server {
         Ok(server)
     }
 
-    fn client(&self, role: Role) -> std::result::Result<Link, postgres::Error> {
-        let mut config = self.config.clone();
-        let more = match role {
-            Role::Write => "statement_timeout = 30000; SET synchronous_commit = off",
-            Role::Move => "statement_timeout = 0; SET idle_in_transaction_session_timeout = 0",
-            Role::Read => "statement_timeout = 5000; SET default_transaction_read_only = on",
-            Role::Long => "statement_timeout = 0; SET default_transaction_read_only = on",
+    /// A connection to the first host that can be used, beginning with the one that could be last.
+    fn client(&self, role: Role) -> std::result::Result<Link, Attempts> {
+        let (hosts, last) = (&self.address.hosts, self.last.load(Ordering::Relaxed));
+        let mut attempts = Vec::new();
+        for i in (0..hosts.len()).map(|i| (last + i) % hosts.len()) {
+            let Some((name, config)) = hosts.get(i) else { continue };
+            match self.client_of(config, role) {
+                Ok(link) => {
+                    // questions may be answered by one that takes no writes
+                    if role != Role::Read {
+                        self.last.store(i, Ordering::Relaxed);
+                    }
+                    return Ok(link);
+                }
+                Err(error) => attempts.push((name.clone(), error)),
+            }
+        }
+        Err(attempts)
+    }
+
+    fn client_of(&self, config: &Config, role: Role) -> Result<Link> {
+        let (patience, more) = match role {
+            Role::Write => (Some(WRITE), "statement_timeout = 30000; SET synchronous_commit = off"),
+            Role::Move => (None, "statement_timeout = 0; SET idle_in_transaction_session_timeout = 0"),
+            Role::Read => (Some(READ), "statement_timeout = 5000; SET default_transaction_read_only = on"),
+            Role::Long => (None, "statement_timeout = 0; SET default_transaction_read_only = on"),
+            Role::Hold => (Some(READ), "idle_session_timeout = 0"),
         };
-        if matches!(role, Role::Write | Role::Move) {
+        let mut config = config.clone();
+        if matches!(role, Role::Write | Role::Move | Role::Hold) {
             // of several hosts the one that takes writes; a server that became read-only is refused here
             config.target_session_attrs(TargetSessionAttrs::ReadWrite);
         }
-        let mut client = config.connect(NoTls)?;
+        let mut client = match &self.address.tls {
+            Some(roots) => {
+                let tls = roots.connector().map_err(Error::Connect)?;
+                Client::connect(&config, tls, self.within, patience)?
+            }
+            None => Client::connect(&config, NoTls, self.within, patience)?,
+        };
         client.batch_execute(&format!(
             "SET lock_timeout = 5000; SET idle_in_transaction_session_timeout = 60000; SET {more}"
         ))?;
         Ok(Link::new(client))
     }
 
-    fn connect(&self, role: Role) -> Result<Db> {
+    /// A connection outside of the pools.
+    pub(super) fn connect(&self, role: Role) -> Result<Db> {
         match self.client(role) {
             Ok(link) => Ok(Db::Postgres(Box::new(link))),
-            Err(error) => Err(Error::Connect(told(&error))),
+            Err(attempts) => Err(Error::Connect(all(&attempts))),
         }
     }
 
@@ -231,7 +257,7 @@ impl Server {
         let pool = match role {
             Role::Write => &self.writers,
             Role::Read => &self.readers,
-            Role::Long | Role::Move => return Ok(Lease { pool: None, db: Some(self.connect(role)?) }),
+            Role::Long | Role::Move | Role::Hold => return Ok(Lease { pool: None, db: Some(self.connect(role)?) }),
         };
         let full = |state: &mut State| state.idle.is_empty() && state.out >= pool.most;
         let state = super::lock(&pool.state);
@@ -263,24 +289,37 @@ impl Drop for Server {
     }
 }
 
+/// In one line.
+fn all(attempts: &Attempts) -> String {
+    attempts.iter().map(|(host, error)| format!("{host}: {error}")).collect::<Vec<_>>().join("; ")
+}
+
+/// What the driver says of TLS that did not come about.
+const TLS: &str = "error performing TLS handshake";
+
 /// Why there is no first connection: what must be set otherwise, or a server that does not answer.
-pub(super) fn refused(url: &Url, error: &postgres::Error) -> OpenError {
-    let why = told(error);
+pub(super) fn refused(url: &Url, attempts: &Attempts) -> OpenError {
+    let why = all(attempts);
     let setting = |what: &str| OpenError::Setting { setting: "store.url", why: format!("{what} ({url}): {why}") };
-    match error.code() {
-        Some(state) if [SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION].contains(state) => {
-            setting("the server refuses user or password; set the right ones")
-        }
-        Some(state) if *state == SqlState::INVALID_CATALOG_NAME => {
-            setting("there is no such database; make it with CREATE DATABASE, or name another")
-        }
-        Some(state) if *state == SqlState::INSUFFICIENT_PRIVILEGE => {
-            setting("the user may not do what is needed; GRANT CONNECT on the database and CREATE, USAGE on its schema")
-        }
-        _ if error.to_string() == "authentication error" || error.to_string() == "invalid configuration" => {
-            setting("the server asks for what the address does not have")
-        }
-        _ => OpenError::Unavailable(format!("store.url: no PostgreSQL that takes writes answers at {url}: {why}")),
+    let is = |states: &[SqlState]| attempts.iter().any(|(_, e)| e.state().is_some_and(|state| states.contains(state)));
+    let said = |texts: &[&str]| {
+        let mut of = attempts.iter().filter_map(|(_, e)| if let Error::Postgres(e) = e { Some(e) } else { None });
+        of.any(|error| error.code().is_none() && texts.contains(&error.to_string().as_str()))
+    };
+    if is(&[SqlState::INVALID_PASSWORD, SqlState::INVALID_AUTHORIZATION_SPECIFICATION]) {
+        setting("the server refuses user or password, or wants TLS; set the right ones")
+    } else if is(&[SqlState::INVALID_CATALOG_NAME]) {
+        setting("there is no such database; make it with CREATE DATABASE, or name another")
+    } else if is(&[SqlState::INSUFFICIENT_PRIVILEGE]) {
+        setting("the user may not do what is needed; GRANT CONNECT on the database and CREATE, USAGE on its schema")
+    } else if said(&[TLS]) {
+        setting(
+            "there is no TLS with this server: does it speak TLS, is its certificate for this host, and is sslrootcert its authority's?",
+        )
+    } else if said(&["authentication error", "invalid configuration"]) {
+        setting("the server asks for what the address does not have")
+    } else {
+        OpenError::Unavailable(format!("store.url: no PostgreSQL that takes writes answers at {url}: {why}"))
     }
 }
 

@@ -127,7 +127,8 @@ impl EngineMetrics {
 
     fn checkpoints(&self, out: &mut DescriptorEncoder<'_>) -> Result<(), Error> {
         let of = &self.checkpoints;
-        let outcomes = [("written", read(&of.written)), ("failed", read(&of.failed))];
+        let outcomes =
+            [("written", read(&of.written)), ("failed", read(&of.failed)), ("passed_over", read(&of.passed_over))];
         counters(out, (names::CHECKPOINTS, "outcome"), "Checkpoints", outcomes.into_iter())?;
         gauge(out, names::CHECKPOINT_BYTES, "Bytes of the newest checkpoint's object", read(&of.bytes) as f64)?;
         let newest_s = read(&of.newest_ms) as f64 / 1000.0;

@@ -4,6 +4,7 @@ use crate::place::Place;
 use crate::records::*;
 use pulse::log::MemoryLog;
 use pulse::persist::{Options, Persist, PersistError, Worker};
+use pulse::store::dialect::Dialect;
 use pulse::store::query::{Span, alerts, events, incidents, labels, rejects, series};
 use pulse::store::{Row, Store};
 use pulse::telemetry::Metrics;
@@ -97,6 +98,28 @@ fn repeats_of_a_cause_are_dropped() {
     assert_eq!(count(&store, "alert_history"), 3);
     let alert = store.read(|db| alerts::get(db, "a-1")).unwrap().unwrap();
     assert_eq!((alert.count, alert.event_id.as_str()), (3, "o-2"), "an old record does not turn the state back");
+}
+
+/// Ids count once within 24 hours. Behind that an id is another event, and is scored as one. In a file the first row stays, and the
+/// other is counted as a repeat; on PostgreSQL, whose key holds the time, both are there. The sums agree either way.
+#[test]
+fn an_id_that_comes_again_after_the_horizon_is_a_row_of_its_own_where_the_key_holds_the_time() {
+    let (dir, log) = (Place::new(), log());
+    let store = store(&dir);
+    let later = T0 + 25 * 3_600_000;
+    for (time_ms, score) in [(T0, 0.1), (later, 0.7)] {
+        event(&log, &native("o-1", time_ms), &scored("o-1", time_ms, score));
+    }
+    assert_eq!(worker(&log, &store).step().unwrap(), 2);
+    let rows = store.read(|db| events::by_id(db, "o-1", None)).unwrap();
+    let times: Vec<i64> = rows.iter().map(|row| row.time_ms).collect();
+    match store.dialect() {
+        Dialect::Sqlite => assert_eq!(times, [T0]),
+        Dialect::Postgres => assert_eq!(times, [T0, later]),
+    }
+    assert_eq!(count(&store, "scored_events"), times.len() as i64);
+    let report = pulse::audit::audit(&*log, &store).unwrap();
+    assert!(report.agrees, "{report:#?}");
 }
 
 #[test]

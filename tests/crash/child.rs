@@ -19,10 +19,14 @@ use std::time::{Duration, Instant};
 pub const DIR: &str = "PULSE_CRASH_DIR";
 pub const WORKERS: &str = "PULSE_CRASH_WORKERS";
 pub const SEED: &str = "PULSE_CRASH_SEED";
-/// `late`: outputs reach the log 300 ms late. `ungated`: that, and checkpoints do not wait for them.
+/// `late`: outputs reach the log 300 ms late. `ungated`: that, and checkpoints do not wait for them. `golden`: few events, a
+/// checkpoint, and some that nobody has scored (see `tests/data/README.md`).
 pub const MODE: &str = "PULSE_CRASH_MODE";
 /// Events of a round; every fiftieth is sent twice.
 pub const EVENTS: u64 = 3000;
+
+/// Events of `golden` in front of its checkpoint, and behind it.
+const GOLDEN: (usize, usize) = (400, 50);
 
 /// The events of a seed: those that are in the log already are made again and left out.
 fn lines(seed: u64) -> Vec<(i64, String)> {
@@ -74,10 +78,12 @@ pub fn work(dir: &Path, workers: usize, seed: u64, mode: &str) {
     let registry = Registry::new(objects.clone());
     let options = Options { workers, checkpoint_every_ms: 60, ungated: mode == "ungated" };
     let fatal = |why: &Fatal| panic!("{why}");
-    let outputs: Arc<dyn EventLog> = if mode.is_empty() { log.clone() } else { LateLog::over(log.clone()) };
+    let late = ["late", "ungated"].contains(&mode);
+    let outputs: Arc<dyn EventLog> = if late { LateLog::over(log.clone()) } else { log.clone() };
     let engine = Engine::start(outputs, objects, registry, options, fatal).unwrap();
     watch(log.clone(), dir);
-    let (lines, raw) = (lines(seed), partition(Topic::Raw, 0));
+    let (mut lines, raw) = (lines(seed), partition(Topic::Raw, 0));
+    let behind = if mode == "golden" { lines.drain(GOLDEN.0..).take(GOLDEN.1).collect() } else { Vec::new() };
     let mut at = log.end(raw) as usize;
     let mut random = seed ^ u64::from(std::process::id());
     while at < lines.len() {
@@ -101,7 +107,11 @@ pub fn work(dir: &Path, workers: usize, seed: u64, mode: &str) {
     while !engine.drain(Duration::from_millis(50)) {
         assert!(Instant::now() < until, "the outputs never came");
     }
+    assert!(mode != "golden" || engine.checkpoint(Duration::from_secs(10)));
     engine.stop().unwrap();
+    for (time_ms, json) in &behind {
+        append(&*log, Topic::Raw, Records::of(Meta { time_ms: *time_ms, ..Meta::default() }, json.as_bytes()));
+    }
     log.close();
     std::fs::write(dir.join("finished"), b"").unwrap();
 }

@@ -101,6 +101,20 @@ impl Live {
         let file = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("stderr")).unwrap();
         self.parent = Some(self.command(workers).envs(environment.iter().copied()).stderr(file).spawn().unwrap());
     }
+    /// Starts it with the disturbed disk in front, and with more words.
+    pub fn start_disturbed(&mut self, words: &[&str]) {
+        let file = std::fs::OpenOptions::new().create(true).append(true).open(self.dir.join("stderr")).unwrap();
+        let mut command = self.command(1);
+        crate::disk::in_front(&mut command, &self.dir);
+        command.args(words);
+        self.parent = Some(command.stderr(file).spawn().unwrap());
+    }
+    /// The sum of a metric over its labels, as far as they have `label` among them.
+    pub async fn metric(&self, name: &str, label: &str) -> f64 {
+        let text = self.get("/metrics").await;
+        let lines = text.lines().filter(|line| line.starts_with(name) && line.contains(label));
+        lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
+    }
     pub fn stderr(&self) -> String {
         std::fs::read_to_string(self.dir.join("stderr")).unwrap_or_default()
     }

@@ -10,7 +10,7 @@ use pulse::telemetry::Metrics;
 use pulse_dataflows::ports::{EventLog, FROM_GATEWAY, Topic, partition};
 use std::collections::BTreeMap;
 use std::path::Path;
-use std::process::{Child, Command, Stdio};
+use std::process::{Command, Stdio};
 use std::sync::Arc;
 use std::time::Duration;
 
@@ -32,11 +32,13 @@ pub fn seed() -> u64 {
     seed.unwrap_or_else(|| pulse::engine::now_ms() as u64)
 }
 
-fn spawn(dir: &Path, workers: u64, seed: u64, mode: &str) -> Child {
+/// The process that is killed.
+pub fn command(dir: &Path, workers: u64, seed: u64, mode: &str) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
     command.args(["--exact", "child::runs_to_its_end", "--nocapture", "--test-threads=1"]);
     command.env(DIR, dir).env(WORKERS, workers.to_string()).env(SEED, seed.to_string()).env(MODE, mode);
-    command.stdout(Stdio::null()).stderr(Stdio::inherit()).spawn().unwrap()
+    command.stdout(Stdio::null()).stderr(Stdio::inherit());
+    command
 }
 
 fn topic(log: &dyn EventLog, topic: Topic) -> Vec<Vec<u8>> {
@@ -125,7 +127,7 @@ fn round(dir: &Path, random: &mut Random, seed: u64, mode: &str) -> BTreeMap<u64
     let mut kills = BTreeMap::new();
     for turn in 0.. {
         let workers = [1, 2, 4, 3][turn % 4];
-        let mut child = spawn(dir, workers, seed, mode);
+        let mut child = command(dir, workers, seed, mode).spawn().unwrap();
         if turn as u64 >= KILLS {
             assert!(child.wait().unwrap().success(), "seed {seed}: failed by itself");
             return kills;

@@ -22,7 +22,7 @@ pub fn command(role: &str, dir: &Path, run: u64) -> Command {
 }
 /// Puts the disturbed disk in front.
 pub fn disturbed(mut command: Command, dir: &Path) -> Command {
-    command.env("LD_PRELOAD", disk::library()).env("PULSE_DISK", dir);
+    disk::in_front(&mut command, dir);
     command
 }
 /// A child that does not outlive a test that fails.

@@ -55,7 +55,7 @@ fn power(rounds: u64, lies: bool, random: &mut Random) -> (Findings, usize) {
         }
         pause(80, random);
         drop(child); // kill -9
-        cuts += usize::from(disk::lose_power(dir.path(), random) > 0);
+        cuts += usize::from(disk::lose_power(dir.path(), &mut |n| random.below(n)) > 0);
         let (findings, _) = match SqliteLog::open(&dir.path().join("log.db"), 2, options()) {
             Ok(log) => inspect(&*log, dir.path()),
             Err(e) => panic!("after a loss of power: {e}"),

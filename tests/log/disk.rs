@@ -3,7 +3,6 @@
 //! A loss of power may keep any of the writes that no sync covered: all are taken back, or a random part of them.
 //! Deliberately absent: torn sectors inside one write, and disks that lose what they have synced.
 
-use super::workload::Random;
 use std::fs::{self, File, OpenOptions};
 use std::io::{Seek, SeekFrom, Write};
 use std::path::{Path, PathBuf};
@@ -22,6 +21,10 @@ pub fn library() -> &'static Path {
         library
     })
 }
+/// Puts the disturbed disk in front of a command.
+pub fn in_front(command: &mut Command, dir: &Path) {
+    command.env("LD_PRELOAD", library()).env("PULSE_DISK", dir);
+}
 /// Switches a disturbance on.
 pub fn disturb(dir: &Path, what: &str) {
     File::create(dir.join(what)).unwrap();
@@ -39,7 +42,7 @@ struct Undone {
 }
 
 /// Plays a loss of power on the log in `dir` whose process has ended. How many writes were lost.
-pub fn lose_power(dir: &Path, random: &mut Random) -> usize {
+pub fn lose_power(dir: &Path, below: &mut dyn FnMut(u64) -> u64) -> usize {
     let undo = fs::read(dir.join("undo")).unwrap();
     let (mut writes, mut covered, mut at) = (Vec::new(), [0; 3], 0);
     while let Some(note) = undo.get(at..at + 24) {
@@ -55,8 +58,8 @@ pub fn lose_power(dir: &Path, random: &mut Random) -> usize {
         at += 24 + old.len();
     }
     writes.retain(|write| write.at >= covered[write.file as usize]);
-    let every = random.below(2) == 0;
-    writes.retain(|_| every || random.below(2) == 0);
+    let every = below(2) == 0;
+    writes.retain(|_| every || below(2) == 0);
     for write in writes.iter().rev() {
         let name = if write.file == 1 { "log.db" } else { "log.db-wal" };
         let Ok(mut file) = OpenOptions::new().write(true).open(dir.join(name)) else { continue };

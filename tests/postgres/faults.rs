@@ -16,14 +16,14 @@ fn worker(log: &Arc<MemoryLog>, store: &Arc<Store>) -> Worker {
     Worker::open(log.clone(), store.clone(), &Options::default(), &Metrics::default()).unwrap()
 }
 
-fn fill(log: &MemoryLog, ids: std::ops::Range<i64>) {
+pub fn fill(log: &MemoryLog, ids: std::ops::Range<i64>) {
     for i in ids {
         event(log, &native(&format!("o-{i}"), T0 + i), &scored(&format!("o-{i}"), T0 + i, 0.1));
     }
 }
 
 /// Rows, entities and counts: each once.
-fn whole(place: &Place, events: i64) {
+pub fn whole(place: &Place, events: i64) {
     let mut client = place.client();
     let mut one = |sql: &str| client.query_one(sql, &[]).unwrap().get::<_, i64>(0);
     assert_eq!(one("SELECT count(*) FROM scored_events"), events);
@@ -31,7 +31,7 @@ fn whole(place: &Place, events: i64) {
     assert_eq!(one("SELECT count(*) FROM event_entities"), events * 5);
 }
 
-fn until(what: &str, mut there: impl FnMut() -> bool) {
+pub fn until(what: &str, mut there: impl FnMut() -> bool) {
     let begun = Instant::now();
     while !there() {
         assert!(begun.elapsed().as_secs() < 60, "waited in vain for: {what}");
@@ -245,5 +245,33 @@ async fn two_deliveries_share_one_store() {
     assert!(got.len() == 200 && got.iter().all(|message| message.valid && !message.repeat), "each once");
     one.stop().await;
     other.stop().await;
+    world.agrees();
+}
+
+/// The session by which a process is seen to live is ended under it, while it has an attempt in hand: it shows itself again, and
+/// the other does not take the attempt over.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn what_a_living_process_has_in_hand_is_sent_by_nobody_else() {
+    use crate::world::{World, arrived, config_to, receiver_with};
+    let receiver = receiver_with(pulse::receiver::ReceiverArgs { delay_ms: 9_000, ..Default::default() }).await;
+    let world = World::new();
+    let config = || DeliverConfig { timeout_ms: 14_000, ..config_to(&receiver.url()) };
+    let one = world.start(config());
+    world.alert(1);
+    arrived(&receiver, 1).await;
+    let other = world.start(config());
+    let ended = "SELECT count(pg_terminate_backend(pid)) FROM pg_locks WHERE locktype = 'advisory'
+        AND database = (SELECT oid FROM pg_database WHERE datname = current_database())";
+    assert_eq!(world.count(ended), 2);
+    tokio::time::timeout(Duration::from_secs(20), async {
+        while world.in_state("delivered") == 0 {
+            tokio::time::sleep(Duration::from_millis(50)).await;
+        }
+    })
+    .await
+    .unwrap();
+    one.stop().await;
+    other.stop().await;
+    assert_eq!(receiver.received().len(), 1);
     world.agrees();
 }

@@ -18,8 +18,15 @@ pub fn free() -> SocketAddr {
 
 /// Runs the script with a server's port.
 pub fn script(port: u16, words: &[&str]) -> String {
+    script_with(port, words, &[])
+}
+
+/// The same with more environment.
+pub fn script_with(port: u16, words: &[&str], environment: &[(&str, &str)]) -> String {
     let path = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/services/postgres.sh");
-    let output = Command::new(path).args(words).env("PG_PORT", port.to_string()).output().unwrap();
+    let mut command = Command::new(path);
+    command.args(words).env("PG_PORT", port.to_string()).envs(environment.iter().copied());
+    let output = command.output().unwrap();
     let (out, err) = (String::from_utf8_lossy(&output.stdout), String::from_utf8_lossy(&output.stderr));
     assert!(output.status.success(), "postgres.sh {words:?}: {out}{err}");
     out.trim().to_owned()

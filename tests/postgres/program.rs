@@ -23,14 +23,14 @@ fn http(address: SocketAddr, method: &str, path: &str, key: &str, body: &str) ->
 }
 
 /// A program on a data folder.
-struct Pulse {
+pub struct Pulse {
     child: Child,
     gateway: SocketAddr,
     sidecar: SocketAddr,
     key: String,
 }
 impl Pulse {
-    fn start(config: &Path, key: &str) -> Pulse {
+    pub fn start(config: &Path, key: &str) -> Pulse {
         let (gateway, sidecar) = (free(), free());
         let mut command = Command::new(env!("CARGO_BIN_EXE_pulse"));
         command.args(["run", "--once", "--gateway", &gateway.to_string(), "--sidecar", &sidecar.to_string()]);
@@ -41,15 +41,18 @@ impl Pulse {
         pulse.until("it to be ready", |p| matches!(http(p.sidecar, "GET", "/readyz", "", ""), Ok((200, _))));
         pulse
     }
-    fn get(&self, path: &str) -> (u16, String) {
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+    pub fn get(&self, path: &str) -> (u16, String) {
         http(self.sidecar, "GET", path, &self.key, "").unwrap()
     }
-    fn metric(&self, name: &str) -> f64 {
+    pub fn metric(&self, name: &str) -> f64 {
         let text = self.get("/metrics").1;
         let lines = text.lines().filter(|line| line.starts_with(name));
         lines.filter_map(|line| line.rsplit(' ').next()?.parse::<f64>().ok()).sum()
     }
-    fn send(&self, ids: std::ops::Range<usize>) {
+    pub fn send(&self, ids: std::ops::Range<usize>) {
         let now = jiff::Timestamp::now();
         let event = |i| {
             format!(
@@ -60,7 +63,7 @@ impl Pulse {
         let answer = http(self.gateway, "POST", "/api/v1/events:batch", &self.key, &body).unwrap();
         assert_eq!(answer.0, 200, "{}", answer.1);
     }
-    fn until(&mut self, what: &str, mut there: impl FnMut(&Pulse) -> bool) {
+    pub fn until(&mut self, what: &str, mut there: impl FnMut(&Pulse) -> bool) {
         let begun = Instant::now();
         while !there(self) {
             let ended = self.child.try_wait().unwrap();
@@ -68,7 +71,7 @@ impl Pulse {
             std::thread::sleep(Duration::from_millis(20));
         }
     }
-    fn stop(mut self) {
+    pub fn stop(mut self) {
         assert!(Command::new("kill").args(["-TERM", &self.child.id().to_string()]).status().unwrap().success());
         assert_eq!(self.child.wait().unwrap().code(), Some(0));
     }
@@ -90,7 +93,7 @@ fn audited(config: &Path) -> serde_json::Value {
 }
 
 /// Waits until everything is scored and stored.
-fn settled(pulse: &mut Pulse, config: &Path) -> serde_json::Value {
+pub fn settled(pulse: &mut Pulse, config: &Path) -> serde_json::Value {
     pulse.until("all to be stored", |_| {
         let report = audited(config);
         report["agrees"] == true && report["in_flight"] == 0 && report["persist_lag"] == 0
@@ -98,13 +101,13 @@ fn settled(pulse: &mut Pulse, config: &Path) -> serde_json::Value {
     audited(config)
 }
 
-fn configured(dir: &Path, name: &str, store: &str) -> PathBuf {
+pub fn configured(dir: &Path, name: &str, store: &str) -> PathBuf {
     let path = dir.join(name);
     std::fs::write(&path, format!("[data]\ndir = {:?}\n[store]\n{store}\n", dir.join("data"))).unwrap();
     path
 }
 
-fn on_server(place: &Place) -> String {
+pub fn on_server(place: &Place) -> String {
     format!("kind = \"postgres\"\nurl = \"{}\"", place.url())
 }
 

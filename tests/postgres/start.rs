@@ -36,7 +36,7 @@ fn what_is_wrong_is_named_and_has_its_code() {
         (format!("postgresql://postgres@127.0.0.1:{port}/nowhere"), 78, "CREATE DATABASE"),
         (format!("postgresql://poor:geheim@127.0.0.1:{port}/{name}"), 78, "GRANT CREATE"),
         ("postgresql://127.0.0.1:geheim/x".into(), 78, "no address"),
-        (format!("postgresql://postgres@127.0.0.1:{port}/{name}?sslmode=require"), 78, "TLS"),
+        (format!("postgresql://postgres@127.0.0.1:{port}/{name}?sslmode=require"), 78, "does it speak TLS"),
         (String::new(), 78, "store.url must be set"),
         (format!("postgresql://postgres@127.0.0.1:{}/{name}", old.port), 78, "is PostgreSQL 14.9; 15 or a later one"),
         (
@@ -60,7 +60,7 @@ fn what_is_wrong_is_named_and_has_its_code() {
     admin.batch_execute("GRANT CREATE ON SCHEMA public TO guarded").unwrap();
     let output = pulse(&["migrate", "--json"], &good);
     assert!(output.status.success(), "{}", String::from_utf8_lossy(&output.stderr));
-    assert!(String::from_utf8_lossy(&output.stdout).contains("0005_partitions"));
+    assert!(String::from_utf8_lossy(&output.stdout).contains("0006_owner"));
     for words in [&["config", "print"][..], &["config", "print", "--json"]] {
         let output = pulse(words, &good);
         let shown = String::from_utf8_lossy(&output.stdout);

@@ -13,7 +13,7 @@ use pulse_dataflows::ports::{EventLog, Meta, Partition, Records, Request, Topic,
 use pulse_models::bundle::Bundle;
 use serde_json::Value;
 use std::collections::BTreeSet;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::time::{Duration, Instant};
 
 const PARTITIONS: u16 = 2;
@@ -128,4 +128,61 @@ fn models_switch_at_one_epoch_edge_and_no_event_is_lost_or_scored_twice() {
         .collect();
     assert!(seen == sent, "{} sent, {} scored", sent.len(), seen.len());
     assert!(by_model.iter().all(|n| *n > 500), "{by_model:?}");
+}
+
+/// Another catalogue while events flow: one epoch for all, and a replay takes the one that was in force then.
+#[test]
+fn a_catalogue_switches_at_one_epoch_edge_and_a_replay_uses_the_same() {
+    let dir = tempfile::tempdir().unwrap();
+    let input = dir.path().join("events.ndjson");
+    events(&input, 29, 3000);
+    let text = std::fs::read(&input).unwrap();
+    let lines: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(|line| line.ends_with(b"}")).collect();
+    let mut products = BTreeSet::new();
+    for line in &lines {
+        let event: Value = serde_json::from_slice(line).unwrap();
+        for item in event["items"].as_array().into_iter().flatten() {
+            products.extend(item["product_id"].as_str().map(str::to_owned));
+        }
+    }
+    // everything costs a cent: no price fits
+    let entries: Vec<Value> =
+        products.iter().map(|id| serde_json::json!({"product_id": id, "category": "x", "price": 0.01})).collect();
+    let objects = dir.path().join("objects");
+    let registry = Registry::new(Objects::folder(&objects).unwrap());
+    let hash = registry.add_catalogue(&Value::from(entries).to_string(), 2).unwrap();
+    live(dir.path(), &lines, &Control::Table { name: "catalogue".into(), hash });
+
+    let log = SqliteLog::open_reader(&dir.path().join("log.db")).unwrap();
+    let (mut entries, mut before) = (EpochReader::new(&*log, 0, 0), Entry::default());
+    let edge = loop {
+        let entry = entries.next_entry().unwrap().expect("the epoch that takes the catalogue up");
+        if entry.ends.last() == Some(&1) {
+            break before;
+        }
+        before = entry;
+    };
+    let (mut found, needle) = ([0, 0], "price_vs_catalogue");
+    let outputs: Vec<PathBuf> = [1, 3].map(|workers| dir.path().join(format!("again.{workers}"))).into();
+    for (output, workers) in outputs.iter().zip([1, 3]) {
+        backtest(&[], Some(dir.path()), &objects, output, workers);
+    }
+    for number in 0..PARTITIONS {
+        let (place, mut all) = (Partition { topic: Topic::Scored, number }, Vec::new());
+        let mut take = |_, meta: Meta, value: &[u8]| {
+            let new = meta.cause.offset >= edge.ends[usize::from(number)];
+            found[usize::from(new)] += usize::from(String::from_utf8_lossy(value).contains(needle));
+            all.extend_from_slice(value);
+            all.push(b'\n');
+        };
+        log.reader().each(place, 0, log.end(place), &mut take).unwrap();
+        for output in &outputs {
+            let name = match number {
+                0 => output.clone(),
+                _ => output.with_extension(format!("{}.{number}", output.extension().unwrap().display())),
+            };
+            assert!(std::fs::read(&name).unwrap() == all, "partition {number}: other bytes in {}", name.display());
+        }
+    }
+    assert!(found[0] == 0 && found[1] > 50, "{found:?}");
 }

@@ -1,10 +1,14 @@
 #!/usr/bin/env bash
 # A real PostgreSQL on 127.0.0.1 for tests, from the system's packages; its own cluster, nothing of the system's is touched.
-#   postgres.sh install | start [PID] | stop | crash | restart | wipe | status | psql ...
+#   postgres.sh install | start [PID] | stop | crash | freeze | thaw | restart | wipe | status | psql ...
+#   postgres.sh standby PORT [PID] | promote
 #     start PID  the server ends, and its data go, when the process PID has ended
 #     crash      ends at once, as after a loss of power (pg_ctl stop -m immediate)
+#     freeze     all its processes stand still (SIGSTOP) until thaw
+#     standby    follows the server at PORT, which was started with PG_REPLICATION=on, until promote
 # PG_PORT   port (default 25432)
 # PG_DIR    data and log (default: /var/tmp/pulse-tests-postgres-$PG_PORT); user postgres must be able to reach it
+# PG_TLS    folder with cert.pem and key.pem: it speaks TLS to who asks for it
 # PG_FSYNC  on for one that survives a loss of power (default off: test data)
 # User postgres and all others are trusted on 127.0.0.1; members of the group pw_users are asked for a password.
 # As root the server runs as user postgres, else as who you are. Every step can be repeated.
@@ -13,6 +17,8 @@ PG_PORT=${PG_PORT:-25432}
 PG_DIR=${PG_DIR:-/var/tmp/pulse-tests-postgres-$PG_PORT}
 PG_FSYNC=${PG_FSYNC:-off}
 PG_WAIT=${PG_WAIT:-60}
+PG_TLS=${PG_TLS:-}
+PG_REPLICATION=${PG_REPLICATION:-off}
 unset PGDATA PGHOST PGPORT PGUSER PGPASSWORD PGDATABASE PGOPTIONS
 DATA=$PG_DIR/data
 
@@ -54,9 +60,20 @@ prepare() { # a cluster, made once
     rm -rf "$DATA.part"
     as "$BIN/initdb" -D "$DATA.part" -U postgres --auth=reject --auth-host=trust --encoding=UTF8 --locale=C.UTF-8 --no-sync \
       >"$PG_DIR/initdb.log" 2>&1 || { cat "$PG_DIR/initdb.log" >&2; rm -rf "$PG_DIR"; die "initdb failed"; }
-    as tee "$DATA.part/pg_hba.conf" >/dev/null <<<'host all +pw_users 127.0.0.1/32 scram-sha-256
+    as tee "$DATA.part/pg_hba.conf" >/dev/null <<<'host replication all 127.0.0.1/32 trust
+host all +pw_users 127.0.0.1/32 scram-sha-256
 host all all 127.0.0.1/32 trust'
     mv "$DATA.part" "$DATA"
+  fi
+  local wal="wal_level = minimal
+max_wal_senders = 0" tls=
+  [ "$PG_REPLICATION" = off ] || wal="wal_level = replica
+max_wal_senders = 4"
+  if [ -n "$PG_TLS" ]; then
+    rm -f "$DATA/server.key"
+    (umask 077; as tee "$DATA/server.key" <"$PG_TLS/key.pem" >/dev/null)
+    as tee "$DATA/server.crt" <"$PG_TLS/cert.pem" >/dev/null
+    tls="ssl = on"
   fi
   # at each start, so that another port or PG_FSYNC counts
   as tee "$DATA/postgresql.auto.conf" >/dev/null <<<"listen_addresses = '127.0.0.1'
@@ -65,8 +82,8 @@ unix_socket_directories = ''
 fsync = $PG_FSYNC
 full_page_writes = $PG_FSYNC
 max_connections = 100
-wal_level = minimal
-max_wal_senders = 0
+$wal
+$tls
 min_wal_size = 32MB
 max_wal_size = 128MB
 max_locks_per_transaction = 256
@@ -90,8 +107,24 @@ start() { # prints the address
   echo "postgresql://postgres@127.0.0.1:$PG_PORT/postgres"
 }
 
+standby() { # of the server at this port
+  [ ! -e "$PG_DIR" ] || die "$PG_DIR is there"
+  mkdir -p "$PG_DIR"; [ "$(id -u)" != 0 ] || chown postgres "$PG_DIR"
+  as "$BIN/pg_basebackup" -h 127.0.0.1 -p "$1" -U postgres -D "$DATA" -X stream -c fast
+  as touch "$DATA/standby.signal"
+  as tee -a "$DATA/postgresql.conf" >/dev/null <<<"primary_conninfo = 'host=127.0.0.1 port=$1 user=postgres'"
+  PG_REPLICATION=on start "${2:-}"
+}
+
+signal() { # which, to all its processes
+  local first; first=$(as head -n 1 "$DATA/postmaster.pid")
+  local all; all=$(ps -o pid= --ppid "$first")
+  kill "-$1" "$first" $all
+}
+
 stop() { # how
   BIN=$(bindir)
+  [ ! -d "$DATA" ] || signal CONT 2>/dev/null || true
   [ -n "$BIN" ] && [ -d "$DATA" ] && running || return 0
   as "$BIN/pg_ctl" -D "$DATA" -m "$1" -w stop >/dev/null
 }
@@ -101,6 +134,10 @@ case ${1:-} in
   start) install; start "${2:-}" ;;
   stop) stop fast ;;
   crash) stop immediate ;;
+  freeze) signal STOP ;;
+  thaw) signal CONT ;;
+  standby) install; standby "$2" "${3:-}" ;;
+  promote) install; as "$BIN/pg_ctl" -D "$DATA" -w promote >/dev/null ;;
   restart) stop fast; install; start ;;
   wipe) stop immediate; rm -rf "$PG_DIR" "$PG_DIR.lock" ;;
   watch) while kill -0 "$2" 2>/dev/null; do sleep 0.5; done; "$0" wipe ;;
@@ -109,5 +146,5 @@ case ${1:-} in
     [ -n "$BIN" ] || { echo "not installed"; exit 4; }
     if [ -d "$DATA" ] && running && ready; then echo "running on port $PG_PORT ($("$BIN/postgres" --version))"; else echo "not running"; exit 3; fi ;;
   psql) shift; install; exec "$BIN/psql" -X -h 127.0.0.1 -p "$PG_PORT" -U postgres "$@" ;;
-  *) sed -n '2,12p' "$0" >&2; exit 64 ;;
+  *) sed -n '2,17p' "$0" >&2; exit 64 ;;
 esac

@@ -85,12 +85,13 @@ pub fn list(db: &Db, filter: &EventFilter, span: &Span) -> Result<Page<EventRow>
     Ok(Page::of(rows, span.limit, |event| Cursor(event.time_ms, event.event_id.clone(), event.source.clone())))
 }
 
-/// All events of an id (one for each source), with the native event, in the order of sources. At most 100.
+/// All events of an id (one for each source; on PostgreSQL also one for each time, when the id came again after a day), with the
+/// native event, in the order of sources and times. At most 100.
 pub fn by_id(db: &Db, event_id: &str, source: Option<&str>) -> Result<Vec<EventRow>> {
     let mut statement = prepare(
         db,
         "SELECT event_id, source, time_ms, received_ms, log_partition, log_offset, json, raw FROM scored_events
-         WHERE event_id = $1 AND (CAST($2 AS TEXT) IS NULL OR source = $2) ORDER BY source LIMIT 100",
+         WHERE event_id = $1 AND (CAST($2 AS TEXT) IS NULL OR source = $2) ORDER BY source, time_ms LIMIT 100",
     )?;
     statement.query_map((event_id, source), row)?.collect()
 }
