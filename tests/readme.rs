@@ -80,7 +80,7 @@ fn the_second_command_runs_all_tests() {
     assert!(std::fs::metadata(&script).unwrap().permissions().mode() & 0o111 != 0, "it can be executed");
     assert!(Command::new("bash").arg("-n").arg(&script).status().unwrap().success());
     let last = std::fs::read_to_string(&script).unwrap().lines().last().unwrap().to_owned();
-    assert_eq!(last, "exec cargo test --workspace --locked \"$@\"");
+    assert_eq!(last, "exec cargo test --workspace --locked --features pulse-ecom/kafka-tls \"$@\"");
 }
 
 #[test]

@@ -67,6 +67,8 @@ pub enum About {
 type Said = (u64, u64, Verdict);
 /// Number of a round.
 type Round = u64;
+/// Keys that came and went since the last round, of confirmed trouble (`true`) and of what is learnt from.
+type Changes = Rc<RefCell<Vec<((u64, bool), isize)>>>;
 
 /// A running dataflow `retrain`, on the thread that made it.
 pub struct Retrain {
@@ -75,7 +77,7 @@ pub struct Retrain {
     labels: InputSession<Round, (About, Said), isize>,
     spans: InputSession<Round, (u64, (i64, i64)), isize>,
     probe: ProbeHandle<Round>,
-    changes: Rc<RefCell<Vec<((u64, bool), isize)>>>,
+    changes: Changes,
     chosen: BTreeSet<u64>,
     confirmed: BTreeSet<u64>,
     round: Round,
@@ -124,7 +126,7 @@ impl Retrain {
     /// Without any history.
     pub fn new() -> Retrain {
         let mut worker = Worker::new(WorkerConfig::default(), Allocator::Thread(Thread::default()), None);
-        let (probe, changes) = (ProbeHandle::new(), Rc::<RefCell<Vec<((u64, bool), isize)>>>::default());
+        let (probe, changes) = (ProbeHandle::new(), Changes::default());
         let (seen, noted) = (probe.clone(), changes.clone());
         let (examples, labels, spans) = worker.dataflow::<Round, _, _>(|scope| {
             let (examples_in, examples) = scope.new_collection();

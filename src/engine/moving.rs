@@ -33,7 +33,7 @@ pub enum CarryError {
 
 /// The newest checkpoint, which must hold all that is in the log.
 pub fn newest(objects: &Objects, log: &dyn EventLog) -> Result<Manifest, CarryError> {
-    let manifest = restore(objects, log)?.manifest;
+    let manifest = restore(objects, log, false)?.manifest;
     let places = inputs(log.partitions(Topic::Raw));
     let all = places.len() == manifest.position.entry.ends.len()
         && places.into_iter().zip(&manifest.position.entry.ends).all(|(p, end)| log.end(p) == *end);

@@ -113,7 +113,7 @@ impl Drop for Net {
     fn drop(&mut self) {
         self.passes.iter_mut().for_each(|pass| _ = (pass.kill(), pass.wait())); // may have ended
         (0..2).for_each(|i| _ = ip(&format!("netns del {}", self.space(i))));
-        ["pb", "pw"].map(|bridge| ip(&format!("link del {bridge}{}", self.id)));
+        ["pb", "pw"].iter().for_each(|bridge| _ = ip(&format!("link del {bridge}{}", self.id)));
     }
 }
 

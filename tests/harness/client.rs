@@ -57,7 +57,7 @@ impl Stream {
                 "amount": 1.0, "device_id": format!("d-{}", attack % 40), "currency": "EUR", "ip": format!("203.0.113.{}", attack % 9),
                 "payment": {"method": "card", "card": format!("fp_{c}_{n}"), "status": "failed"}});
         }
-        if self.n % HOT_EVERY == 0 {
+        if self.n.is_multiple_of(HOT_EVERY) {
             // on a few devices and addresses that all use, so that a score depends on what came right before, in any partition
             let (n, c) = (self.n, self.name);
             return json!({"id": format!("hot-{c}-{n}"), "type": "payment.authorized", "time": self.time, "customer_id": format!("h-{c}-{}", n % 500),

@@ -4,7 +4,7 @@
 use crate::broker::{self, *};
 use pulse::log::{Fatal, KafkaLog};
 use pulse_dataflows::epochs::{Cutting, Entry, Sequencer};
-use pulse_dataflows::ports::{EventLog, LogError, Request, TOPICS, Topic};
+use pulse_dataflows::ports::{EventLog, LogError, Request, TOPICS};
 use rdkafka::mocking::MockCluster;
 use rdkafka::producer::DefaultProducerContext;
 use rdkafka::types::{RDKafkaApiKey as Api, RDKafkaRespErr as Code};
