@@ -12,7 +12,8 @@
 //!
 //! `PULSE_HARNESS_PROGRAM` is another build of the program to test, say with a fault put in.
 //!
-//! A seed says the plan, not the timing: a failure may need its seed several times. tests/FAULTS.md says what it was seen to catch.
+//! A seed says the plan, not the timing: a failure may need its seed several times. Which planted faults it catches was not written down
+//! yet.
 
 #[path = "kafka/broker.rs"]
 #[allow(dead_code, reason = "the helpers serve the log's own tests too")]

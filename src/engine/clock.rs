@@ -20,13 +20,17 @@ struct Steady {
 impl Steady {
     /// The time, for what the wall clock says and how long the machine has been running.
     fn read(&mut self, wall_ms: i64, running: Duration) -> i64 {
-        if wall_ms >= self.last_ms {
+        // also while nobody asked, time went on
+        let gone_on = self.behind.map_or(self.last_ms, |(from_ms, since)| {
+            let passed = running.saturating_sub(since) / SLOWER;
+            from_ms.saturating_add(passed.as_millis() as i64)
+        });
+        if wall_ms >= gone_on {
             (self.last_ms, self.behind) = (wall_ms, None);
-            return wall_ms;
+        } else {
+            self.last_ms = self.last_ms.max(gone_on);
+            self.behind.get_or_insert((self.last_ms, running));
         }
-        let (from_ms, since) = *self.behind.get_or_insert((self.last_ms, running));
-        let passed = running.saturating_sub(since) / SLOWER;
-        self.last_ms = self.last_ms.max(from_ms.saturating_add(passed.as_millis() as i64));
         self.last_ms
     }
 }

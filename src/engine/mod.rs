@@ -255,9 +255,8 @@ impl Engine {
             told: told.clone(),
             fatal,
         };
-        let thread = std::thread::Builder::new().name("checkpointer".into());
-        let checkpointer = thread.spawn(move || checkpointer.run(&rx));
-        let checkpointer = checkpointer.map_err(|e| EngineError::Workers(e.to_string()))?;
+        let thread = std::thread::Builder::new().name("checkpointer".into()).spawn(move || checkpointer.run(&rx));
+        let checkpointer = thread.map_err(|e| EngineError::Workers(e.to_string()))?;
         let mut state = restored.state;
         state.keep(|group| workers.contains(&(owner_of(group as u64, peers) as usize)));
         let job = Job {
@@ -280,8 +279,7 @@ impl Engine {
         log.subscribe(&[Topic::Epochs], Box::new(move || bell.ring()));
         let guards = run_in(Arc::new(job), options.workers, (process, sockets)).map_err(EngineError::Workers)?;
         let ticker = tick(log.clone(), stopping.clone());
-        let (position, alarm) = (restored.position, StopOnDrop(alarm));
-        let checkpoints = options.checkpoint_every_ms > 0;
+        let (position, alarm, checkpoints) = (restored.position, StopOnDrop(alarm), options.checkpoint_every_ms > 0);
         Ok(Engine { alarm, log, pace, tally, told, position, stopping, guards, checkpointer, checkpoints, ticker })
     }
     /// How far sequencer and outputs are.

@@ -51,6 +51,9 @@ const QUERY_STEPS: i32 = 20_000;
 /// Statements kept prepared for each connection: there are about forty.
 const STATEMENTS: usize = 64;
 
+/// What SQLite calls `auto_vacuum=INCREMENTAL`.
+const INCREMENTAL: i64 = 2;
+
 /// The store's file in the data folder.
 pub const FILE: &str = "store.db";
 
@@ -107,10 +110,15 @@ impl Store {
     pub fn open(path: &Path) -> std::result::Result<Store, OpenError> {
         let writer = Connection::open(path).map_err(Error::from)?;
         writer.set_prepared_statement_cache_capacity(STATEMENTS);
-        // `auto_vacuum` has to come first: it is decided when the file gets its first page.
+        // `auto_vacuum` has to come first: it is decided when the file gets its first page. Said again it is a write, which would wait for
+        // who writes.
+        let vacuum: i64 = writer.query_row("PRAGMA auto_vacuum", [], |row| row.get(0)).map_err(Error::from)?;
+        if vacuum != INCREMENTAL {
+            writer.execute_batch("PRAGMA auto_vacuum=INCREMENTAL").map_err(Error::from)?;
+        }
         writer
             .execute_batch(
-                "PRAGMA auto_vacuum=INCREMENTAL; PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;
+                "PRAGMA journal_mode=WAL; PRAGMA synchronous=NORMAL; PRAGMA busy_timeout=5000;
              PRAGMA journal_size_limit=67108864;",
             )
             .map_err(Error::from)?;

@@ -27,7 +27,11 @@ fn an_event_that_ends_another_process_three_times_is_left_out_and_the_rest_is_sc
     let mut events = Events::new(seed());
     world.hosts(2);
     world.children = vec![apart(&world, 0), apart(&world, 1)];
-    world.send(&events.next(200));
+    let mut lines = events.next(200);
+    // an event that touches nobody else: outputs of the other partitions may have left already, and they stand (ARCHITECTURE.md)
+    let of: serde_json::Value = serde_json::from_str(&lines[4 * 17 + 1]).unwrap();
+    lines[4 * 17 + 1] = serde_json::json!({"id": of["id"], "type": "custom.alone", "time": of["time"]}).to_string();
+    world.send(&lines);
     // what a service manager does on each machine by itself
     let begun = Instant::now();
     while !world.said().contains("it is in quarantine") {

@@ -99,16 +99,6 @@ impl World {
         let words = ["worker", "--process", &process, "--threads", &threads, "--hosts", hosts.to_str().unwrap()];
         self.command(&[&words, more].concat()).spawn().unwrap()
     }
-    /// A process with so many bytes of address space.
-    pub fn limited(&self, process: usize, threads: usize, bytes: u64) -> Child {
-        let (process, threads, hosts) = (process.to_string(), threads.to_string(), self.dir.path().join("hosts"));
-        let own =
-            self.command(&["worker", "--process", &process, "--threads", &threads, "--hosts", hosts.to_str().unwrap()]);
-        let err = std::fs::File::options().append(true).open(self.dir.path().join("said")).unwrap();
-        let mut command = Command::new("prlimit"); // part of util-linux
-        command.arg(format!("--as={bytes}")).arg(own.get_program()).args(own.get_args());
-        command.stdin(Stdio::null()).stdout(err.try_clone().unwrap()).stderr(err).spawn().unwrap()
-    }
     /// Starts a generation by hand.
     pub fn workers(&mut self, processes: usize, threads: usize) {
         self.hosts(processes);

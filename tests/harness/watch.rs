@@ -15,6 +15,9 @@ const MARGIN: u64 = 96 * 1024;
 /// The same of descriptors.
 const MARGIN_FDS: u64 = 64;
 
+/// In the first minutes tails, caches and pools fill, and a part that was just started again is small: a shorter run says nothing, s.
+const FILLED_S: f64 = 300.0;
+
 #[derive(Clone)]
 pub struct Watch {
     begun: Instant,
@@ -54,7 +57,10 @@ impl Watch {
             let mib = kib.map(|kib| kib / 1024);
             lines.push(format!("{name:<12} {mib:?} MiB, {fds:?} descriptors at most in each quarter"));
             let middle = (kib[1].max(kib[2]), fds[1].max(fds[2]));
-            if middle.0 > 0 && (kib[3] > middle.0 * 3 / 2 + MARGIN || fds[3] > middle.1 + MARGIN_FDS) {
+            if length > FILLED_S
+                && middle.0 > 0
+                && (kib[3] > middle.0 * 3 / 2 + MARGIN || fds[3] > middle.1 + MARGIN_FDS)
+            {
                 grown.push(lines.last().unwrap().clone());
             }
         }

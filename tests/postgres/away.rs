@@ -106,7 +106,7 @@ fn rate(pulse: &Pulse, from: &mut usize, time: Duration) -> f64 {
 /// `PULSE_OUTAGE_S=300` for a long one.
 #[test]
 fn scoring_is_as_fast_without_a_store_as_with_one() {
-    let time = std::env::var("PULSE_OUTAGE_S").ok().and_then(|s| s.parse().ok()).unwrap_or(6);
+    let time = std::env::var("PULSE_OUTAGE_S").ok().and_then(|s| s.parse().ok()).unwrap_or(2);
     let (port, dir) = (server(), tempfile::tempdir().unwrap());
     let place = Place::on(port);
     let config = configured(dir.path(), "pulse.toml", &on_server(&place));

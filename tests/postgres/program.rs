@@ -67,7 +67,7 @@ impl Pulse {
         let begun = Instant::now();
         while !there(self) {
             let ended = self.child.try_wait().unwrap();
-            assert!(ended.is_none() && begun.elapsed().as_secs() < 60, "{ended:?}, waited in vain for: {what}");
+            assert!(ended.is_none() && begun.elapsed().as_secs() < 240, "{ended:?}, waited in vain for: {what}");
             std::thread::sleep(Duration::from_millis(20));
         }
     }
