@@ -226,11 +226,25 @@ impl Checkpointer {
         if self.gated && self.log.sync().is_err() {
             return Ok(false);
         }
+        self.check_objects()?;
         self.manifest.schema = Manifest::schema_now();
         let bytes = self.manifest.to_bytes().map_err(std::io::Error::other)?;
         self.objects.put(&Manifest::name(epoch, self.log.generation()), bytes)?;
         self.forget()?;
         Ok(true)
+    }
+
+    /// A store that came back without what it held: no manifest may name it, until every group was written whole again.
+    fn check_objects(&mut self) -> Result<(), ObjectError> {
+        let (there, named) = (self.objects.list(FOLDER)?, self.manifest.objects.len());
+        self.manifest.objects.retain(|(name, _)| there.contains(name));
+        let gone = named - self.manifest.objects.len();
+        if gone == 0 {
+            return Ok(());
+        }
+        self.unwhole = ROTATE;
+        let text = format!("{gone} objects of earlier checkpoints are gone; the next with a manifest comes in {ROTATE} turns");
+        Err(std::io::Error::other(text).into())
     }
 
     /// Removes manifests beyond the last three and objects that none of those names.
