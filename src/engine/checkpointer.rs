@@ -243,7 +243,8 @@ impl Checkpointer {
             return Ok(());
         }
         self.unwhole = ROTATE;
-        let text = format!("{gone} objects of earlier checkpoints are gone; the next with a manifest comes in {ROTATE} turns");
+        let text =
+            format!("{gone} objects of earlier checkpoints are gone; the next with a manifest comes in {ROTATE} turns");
         Err(std::io::Error::other(text).into())
     }
 
