@@ -21,6 +21,7 @@ const REPLAY: Duration = Duration::from_secs(300);
 
 /// Outcomes of all checks: what was found.
 pub fn all(world: &World, sent: &Sent) -> Vec<String> {
+    let (lines, grown) = world.watch.judge(); // now: the checks write files too
     let log = world.log();
     let mut found = world.parts.complaints.lock().unwrap().clone();
     let mut check = |name: &str, check: &dyn Fn() -> Result<String, String>| {
@@ -56,7 +57,6 @@ pub fn all(world: &World, sent: &Sent) -> Vec<String> {
         outcome(&wrong, format!("{} parts", said.len()))
     });
     check("objects", &|| strays(world));
-    let (lines, grown) = world.watch.judge();
     lines.iter().for_each(|line| println!("  {line}"));
     found.extend(grown.into_iter().map(|line| format!("it grows: {line}")));
     found
