@@ -145,8 +145,10 @@ struct Page {
 }
 
 impl Page {
-    fn limit(&self) -> usize {
-        self.limit.unwrap_or(LIMIT.0).clamp(1, LIMIT.1)
+    fn limit(&self) -> Result<usize, ApiError> {
+        let limit = self.limit.unwrap_or(LIMIT.0);
+        let wrong = || bad("invalid_parameter", format!("limit: a whole number from 1 to {}", LIMIT.1));
+        (1..=LIMIT.1).contains(&limit).then_some(limit).ok_or_else(wrong)
     }
     fn range(&self) -> Result<(i64, i64), ApiError> {
         Ok((time(self.from.as_deref(), i64::MIN)?, time(self.to.as_deref(), i64::MAX)?))
@@ -181,7 +183,7 @@ impl Deliver {
 
 async fn list(State(d): State<Arc<Deliver>>, page: Result<Query<Page>, QueryRejection>) -> Answer {
     let Query(page) = page?;
-    let (limit, cursor) = (page.limit(), page.cursor.clone().unwrap_or_default());
+    let (limit, cursor) = (page.limit()?, page.cursor.clone().unwrap_or_default());
     let (from_ms, to_ms) = page.range()?;
     let (endpoints, counts) = d.read(|db| Ok((endpoint::all(db)?, outbox::counts(db)?))).await?;
     let now_ms = d.shared.now_ms();
@@ -329,7 +331,7 @@ async fn attempts(
         Some(cursor) => cursor.parse().map_err(|_| bad("invalid_cursor", "not a cursor of this list"))?,
         None => i64::MAX,
     };
-    let (limit, range) = (page.limit(), page.range()?);
+    let (limit, range) = (page.limit()?, page.range()?);
     d.found(&id).await?;
     let mut items = d.read(move |db| outbox::attempts(db, &id, before, range, limit + 1)).await?;
     let more = items.len() > limit;
