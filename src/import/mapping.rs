@@ -281,6 +281,14 @@ pub struct CsvLines<R> {
     at: usize,
 }
 
+impl CsvLines<std::io::Empty> {
+    /// For rows that come one by one ([`CsvLines::convert`]), behind this header line.
+    pub fn of_header(header: &[u8], mapping: &Mapping) -> Result<CsvLines<std::io::Empty>, MappingError> {
+        let CsvLines { mapping, places, row, out, at, .. } = CsvLines::new(header, mapping)?;
+        Ok(CsvLines { rows: csv::Reader::from_reader(std::io::empty()), mapping, places, row, out, at })
+    }
+}
+
 impl<R: Read> CsvLines<R> {
     /// Reads the header line; every mapped column must be there.
     pub fn new(reader: R, mapping: &Mapping) -> Result<CsvLines<R>, MappingError> {
@@ -298,6 +306,20 @@ impl<R: Read> CsvLines<R> {
         let places = mapping.columns.iter().map(place).collect::<Result<_, _>>()?;
         let mapping = mapping.clone();
         Ok(CsvLines { rows, mapping, places, row: csv::ByteRecord::new(), out: Vec::new(), at: 0 })
+    }
+
+    /// One row as an event, for who has the rows already.
+    pub fn convert(&mut self, row: &[u8]) -> &[u8] {
+        let mut builder = csv::ReaderBuilder::new();
+        builder.delimiter(self.mapping.delimiter).flexible(true).has_headers(false).buffer_capacity(row.len().max(1));
+        match builder.from_reader(row).read_byte_record(&mut self.row) {
+            Ok(true) => self.line(),
+            _ => {
+                self.out.clear();
+                self.out.extend_from_slice(b"\xff"); // refused as what it is
+            }
+        }
+        self.out.trim_ascii_end()
     }
 
     fn line(&mut self) {
