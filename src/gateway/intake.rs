@@ -45,6 +45,7 @@ pub struct Draft {
     kept: Kepts,
     trace: Option<Arc<str>>,
     sender: Sender,
+    verdicts: Records,
 }
 
 impl Draft {
@@ -110,6 +111,7 @@ impl Intake {
             kept: Kepts::default(),
             trace,
             sender: Sender::Shop,
+            verdicts: Records::default(),
         }
     }
     /// Checks one item and adds its result.
@@ -163,6 +165,11 @@ impl Intake {
     pub fn ignore(&self, draft: &mut Draft, code: &'static str, message: String) {
         draft.results.push(ItemResult { id: None, status: Status::Ignored, code: Some(code), message: Some(message) });
     }
+    /// Adds a verdict that came with events: a chargeback that a payment provider tells of.
+    pub fn add_verdict(&self, draft: &mut Draft, record: &[u8]) {
+        draft.verdicts.push(Meta { time_ms: draft.received_ms, ..Meta::default() }, record);
+        draft.results.push(ItemResult { id: None, status: Status::Accepted, code: None, message: None });
+    }
     /// Where it counts.
     pub fn metrics(&self) -> &GatewayMetrics {
         &self.metrics
@@ -187,7 +194,10 @@ impl Intake {
         self.shared.observe_stage(Stage::Accept, draft.started.elapsed());
         self.rejects.append(draft.kept, &self.log, draft.received_ms);
         let named = |(number, records)| (partition(Topic::Raw, number), records);
-        let parts: Vec<_> = (0..).zip(draft.parts).filter(|(_, records)| !records.is_empty()).map(named).collect();
+        let mut parts: Vec<_> = (0..).zip(draft.parts).filter(|(_, records)| !records.is_empty()).map(named).collect();
+        if !draft.verdicts.is_empty() {
+            parts.push((partition(Topic::Labels, 0), draft.verdicts));
+        }
         if !parts.is_empty() {
             if let Err(error) = self.append(parts, draft.trace).await {
                 return (draft.results, Err(error));

@@ -13,6 +13,7 @@ pub mod intake;
 pub mod limits;
 pub mod lines;
 pub mod metrics;
+pub mod openapi;
 pub mod recent;
 pub mod rejects;
 mod routes;
@@ -139,6 +140,10 @@ impl Gateway {
             .route("/api/v1/events:batch", post(routes::batch))
             .route("/api/v1/events:stream", post(stream::stream))
             .merge(sources::http::routes())
+            .route(
+                "/openapi.json",
+                get(|| async { ([(header::CONTENT_TYPE, "application/json")], openapi::document()) }),
+            )
             .route("/livez", get(health::livez))
             .route("/healthz", get(health::livez))
             .route("/readyz", get(move || async move { health::readyz(&ready.checks) }))

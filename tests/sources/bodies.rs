@@ -191,3 +191,26 @@ async fn cloudevents_by_the_letter() {
     let got = send(&batch, &json!([event, {"id": "x"}, 5]).to_string()).await;
     assert_eq!(statuses(&got), ["duplicate", "rejected", "rejected"]);
 }
+
+/// The description names what is there, and nothing else.
+#[tokio::test]
+async fn every_described_route_is_there() {
+    let shop = Shop::open().await;
+    let document = shop.server.get("/openapi.json").await.json();
+    let paths = document["paths"].as_object().unwrap();
+    assert!(paths.len() > 20);
+    for (path, methods) in paths {
+        for method in methods.as_object().unwrap().keys() {
+            let method = method.to_uppercase().parse::<reqwest::Method>().unwrap();
+            let got =
+                reply(shop.server.client.request(method, shop.server.url(path)).bearer_auth(&shop.key).body("{}"))
+                    .await;
+            assert!(!matches!(got.status, 404 | 405 | 415), "{path}: {got:?}");
+        }
+    }
+    let source = std::fs::read_to_string(concat!(env!("CARGO_MANIFEST_DIR"), "/src/gateway/sources/http.rs")).unwrap();
+    let routes = source.split(".route(\"").skip(1).map(|rest| rest.split('"').next().unwrap());
+    for route in routes.filter(|route| !route.contains('{')) {
+        assert!(paths.contains_key(route), "{route} is not described");
+    }
+}

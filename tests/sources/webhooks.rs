@@ -201,6 +201,14 @@ async fn stripe_topics_and_old_signatures() {
         json!({"id": "ch_1", "payment_intent": "pi_9", "amount": 1000, "amount_refunded": 250, "currency": "eur"});
     assert_eq!(send("charge.refunded", refund, now_s).await.counts(), [1, 0, 0]);
     assert_eq!(shop.event("evt_charge.refunded")["amount"], 2.50);
+    let dispute = json!({"id": "dp_1", "charge": "ch_1", "payment_intent": "pi_9", "amount": 1000, "reason": "fraudulent", "status": "won"});
+    for (topic, verdict) in [("charge.dispute.created", "true_positive"), ("charge.dispute.closed", "withdrawn")] {
+        assert_eq!(send(topic, dispute.clone(), now_s).await.counts(), [1, 0, 0]);
+        let labels = shop.server.log.values(pulse_dataflows::ports::Topic::Labels);
+        let label = labels.last().unwrap();
+        let told = [&label["payment_id"], &label["verdict"], &label["origin"], &label["by"], &label["reason"]];
+        assert_eq!(told, ["pi_9", verdict, "chargeback", "stripe", "fraudulent"]);
+    }
     assert_eq!(send("invoice.created", json!({}), now_s).await.json()["ignored"], 1);
     let old = send("payment_intent.succeeded", failed, now_s - 301).await;
     assert_eq!(old.problem(), (401, "wrong_signature".into()));

@@ -37,6 +37,8 @@ pub struct Item<'a> {
 pub enum What<'a> {
     /// An event.
     Event(Event<'a>),
+    /// A verdict, as it stands in the topic of verdicts.
+    Verdict(Vec<u8>),
     /// Something that should have been an event.
     Refused(Reject),
     /// Nothing for us, and why.
@@ -104,6 +106,10 @@ impl<'a> Found<'a> {
     ) {
         let event = Event { tail: (mark, self.tails.len()), time_ms, source, lacks };
         self.items.push(Item { theirs, what: What::Event(event) });
+    }
+    /// A verdict.
+    pub fn verdict(&mut self, theirs: &'a str, record: Vec<u8>) {
+        self.items.push(Item { theirs, what: What::Verdict(record) });
     }
     /// Something that should have been an event.
     pub fn refused(&mut self, theirs: &'a str, reject: Reject) {

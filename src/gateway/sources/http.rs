@@ -282,6 +282,7 @@ fn add(parts: &Parts, of: &Of, found: &Found, item: &super::found::Item, draft: 
             whole(parts, of, found, event, draft.received_ms(), room);
             parts.intake.add_from(draft, room, item.theirs.as_bytes());
         }
+        What::Verdict(record) => parts.intake.add_verdict(draft, record),
         What::Refused(reject) => parts.intake.refuse(draft, item.theirs.as_bytes(), reject.clone()),
         What::Ignored(code, why) => parts.intake.ignore(draft, code, why.clone()),
     }

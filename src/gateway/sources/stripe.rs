@@ -10,6 +10,8 @@
 //! | `charge.refunded` | `order.refunded` |
 //! | `checkout.session.completed` | `order.completed` |
 //! | `customer.created` | `account.created` |
+//! | `charge.dispute.created`, `radar.early_fraud_warning.created` | a verdict on the payment: `true_positive`, `origin` `chargeback` or `early_fraud_warning` |
+//! | `charge.dispute.closed` with `status` `won` | the same, `withdrawn` |
 //! | others | counted, answered with 200 |
 //! | `id`, `created` | `id`, `time` |
 //! | `amount`, `amount_total`, `amount_refunded` in minor units, `currency` | `amount`, `currency` |
@@ -23,7 +25,7 @@
 
 use super::envelope::Unusable;
 use super::found::{Found, Lacks};
-use super::native::{Members, email_hash};
+use super::native::{Members, NAME_CHARS, email_hash};
 use pulse_operators::record::json::{Text, Token};
 use serde_json::Value;
 
@@ -56,6 +58,10 @@ pub fn translate<'a>(body: &'a str, found: &mut Found<'a>) -> Result<(), Unusabl
         return Err(Unusable::Malformed("id and type must be text".into()));
     };
     let object = &event["data"]["object"];
+    if let Some(record) = verdict(topic, object, event["created"].as_i64()) {
+        found.verdict(body, record);
+        return Ok(());
+    }
     let Some(kind) = event_type(topic, object) else {
         found.ignored(body, "unknown_topic", topic.chars().take(100).collect::<String>());
         return Ok(());
@@ -95,6 +101,26 @@ pub fn translate<'a>(body: &'a str, found: &mut Found<'a>) -> Result<(), Unusabl
     native.end();
     found.event(body, mark, time_ms, None, Lacks::default());
     Ok(())
+}
+
+/// What a dispute says about its payment.
+fn verdict(topic: &str, object: &Value, created_s: Option<i64>) -> Option<Vec<u8>> {
+    let (verdict, origin) = match topic {
+        "charge.dispute.created" => ("true_positive", "chargeback"),
+        "charge.dispute.closed" if object["status"] == "won" => ("withdrawn", "chargeback"),
+        "radar.early_fraud_warning.created" => ("true_positive", "early_fraud_warning"),
+        _ => return None,
+    };
+    let payment = object["payment_intent"].as_str().or(object["charge"].as_str())?;
+    let payment = Some(payment).filter(|id| !id.is_empty() && id.len() <= NAME_CHARS)?;
+    let reason = object["reason"].as_str().or(object["fraud_type"].as_str()).unwrap_or_default();
+    let now_ms = crate::engine::now_ms();
+    let time_ms = created_s.map_or(now_ms, |s| s.saturating_mul(1_000)).min(now_ms);
+    let label = serde_json::json!({
+        "time": crate::json::rfc3339(time_ms), "payment_id": payment, "verdict": verdict, "origin": origin, "by": "stripe",
+        "reason": reason.chars().take(NAME_CHARS).collect::<String>(), "entities": [],
+    });
+    serde_json::to_vec(&label).ok()
 }
 
 fn payment(topic: &str, object: &Value) -> Members {
