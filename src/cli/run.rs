@@ -108,6 +108,7 @@ impl RunArgs {
             brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),
             objects: config.objects.clone(),
             gateway: config.gateway.limits.clone(),
+            sources: config.sources.clone(),
             retrain: config.retrain,
             webhooks: config.webhooks.clone(),
             kpi: config.kpi.clone(),
