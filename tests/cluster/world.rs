@@ -114,6 +114,10 @@ impl World {
         let words = ["worker", "--process", &process, "--threads", &threads, "--hosts", hosts.to_str().unwrap()];
         self.command(&[&words, more].concat()).spawn().unwrap()
     }
+    /// Starts another part.
+    pub fn part(&self, name: &str) -> Child {
+        self.command(&[name]).spawn().unwrap()
+    }
     /// Starts a generation by hand.
     pub fn workers(&mut self, processes: usize, threads: usize) {
         self.hosts(processes);

@@ -73,6 +73,18 @@ fn guest(brokers: &str, partitions: u16) -> Pulse {
 #[test]
 fn rights_that_are_taken_away_are_named_and_cost_nothing_when_they_are_back() {
     let brokers = broker::start(GUARDED, &[("KAFKA_USER", USER)]);
+    let started = |password: &str| {
+        let pulse = guest(&brokers, 1);
+        let text = std::fs::read_to_string(&pulse.config).unwrap();
+        std::fs::write(&pulse.config, text.replace("pulse-secret", password)).unwrap();
+        let output = pulse.command(&["run", "--no-auth", "--gateway", "127.0.0.1:0", "--sidecar", "127.0.0.1:0"]);
+        (output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned())
+    };
+    let (code, said) = started("pulse-secret");
+    assert!(code == Some(69) && said.contains("allow it") && !said.contains("starting again"), "{code:?} {said}");
+    let (code, said) = started("guessed");
+    assert!(code == Some(78) && said.contains("sasl.password") && !said.contains("guessed"), "{code:?} {said}");
+
     let mut admin = Admin::new(&brokers);
     for (kind, name) in [(TOPIC, "*"), (GROUP, "*"), (CLUSTER, "kafka-cluster")] {
         admin.line(CREATE_ACLS, kind, name, ALL, ALLOW);
