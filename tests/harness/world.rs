@@ -116,8 +116,9 @@ fn moto(port: u16) -> u32 {
     let mut line = String::new();
     BufReader::new(command.spawn().unwrap().stdout.unwrap()).read_line(&mut line).unwrap();
     broker::until("S3 answers (tests/run.sh installs it)", || TcpStream::connect(local(port)).is_ok());
-    let made = crate::client::http(local(port), "PUT", &format!("/{BUCKET}"), "").unwrap();
-    assert_eq!(made.0, 200, "{}", made.1);
+    // a first answer may take longer than a client waits
+    let made = || crate::client::http(local(port), "PUT", &format!("/{BUCKET}"), "");
+    broker::until("S3 to make the bucket", || matches!(made(), Ok((200, _))));
     line.trim().parse().unwrap()
 }
 
