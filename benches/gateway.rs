@@ -1,6 +1,7 @@
 //! CPU of the gateway per event, over TCP and into the embedded log on disk, by thread: `cargo bench --bench gateway`.
 //!
 //! One client keeps four connections busy with batches made beforehand; its own thread is told apart by its name.
+//! The same orders as SDKs tell them show what translating costs.
 
 use pulse::access::{Access, Scopes};
 use pulse::gateway::{Gateway, GatewayConfig};
@@ -39,8 +40,9 @@ fn main() {
     let shared = Shared::register(&metrics);
     let gateway = Gateway::new(log.clone(), access, GatewayConfig::default(), metrics, shared);
     let served = runtime.spawn(gateway.serve(listener, stop.clone()));
-    for size in [1, 100, 500, 2_500] {
-        let requests: Vec<Vec<u8>> = (0..BATCHES).map(|b| request(&key, size, b)).collect();
+    let sizes = [1, 100, 500, 2_500].map(|size| (NATIVE, size));
+    for (way, size) in sizes.into_iter().chain([(SEGMENT, 100), (POSTHOG, 100), (CLOUDEVENTS, 100)]) {
+        let requests: Vec<Vec<u8>> = (0..BATCHES).map(|b| request(&key, way, size, b)).collect();
         let (before, started) = (cpu(), Instant::now());
         std::thread::scope(|scope| {
             for share in requests.chunks(BATCHES / CONNECTIONS) {
@@ -56,7 +58,8 @@ fn main() {
         let (gateway, writer) = (spent("gateway"), spent("log-writer"));
         let wall = events / started.elapsed().as_secs_f64();
         println!(
-            "batch of {size:>5}: gateway {gateway:>6.1} us, log writer {writer:>6.1} us an event; {wall:>8.0} events/s"
+            "{:>22} {size:>5}: gateway {gateway:>6.1} us, log writer {writer:>6.1} us an event; {wall:>8.0} events/s",
+            way.0
         );
     }
     stop.cancel();
@@ -64,18 +67,52 @@ fn main() {
     log.close();
 }
 
-/// A request with `size` orders of some 600 bytes.
-fn request(key: &str, size: usize, batch: usize) -> Vec<u8> {
-    let event = |i: usize| {
-        format!(
-            r#"{{"id":"b{size}-{batch}-{i}","type":"order.completed","time":"2026-01-02T03:04:05.678Z","source":"web","customer_id":"c-{}","session_id":"s-{i}","device_id":"d-{i}","ip":"203.0.113.{}","user_agent":"Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36","country":"DE","order_id":"{i}","amount":129.90,"currency":"EUR","shipping":4.90,"tax":0,"discount":10.00,"coupon":"NOV10","payment":{{"id":"pi_{i}","method":"card","card":"fp_{i}","bin":"411111","status":"authorized"}},"items":[{{"product_id":"p-1","category":"shoes","quantity":1,"price":135.00}}],"signals":{{"basket_age_s":38.5}}}}"#,
-            i % 97,
-            i % 250
-        )
-    };
-    let body = format!("[{}]", (0..size).map(event).collect::<Vec<_>>().join(","));
+/// A way in: its route, and what stands before and behind the list of events.
+type Way = (&'static str, &'static str, &'static str);
+const NATIVE: Way = ("/api/v1/events:batch", "[", "]");
+const SEGMENT: Way = ("/v1/batch", r#"{"batch":["#, r#"],"sentAt":"2026-01-02T03:04:06.678Z"}"#);
+const POSTHOG: Way = ("/batch/", r#"{"batch":["#, r#"],"sent_at":"2026-01-02T03:04:06.678Z"}"#);
+const CLOUDEVENTS: Way = ("/cloudevents", "[", "]");
+
+/// What an order is in all of them, as members of an object.
+fn common(i: usize) -> String {
+    format!(
+        r#""order_id":"{i}","currency":"EUR","shipping":4.90,"tax":0,"discount":10.00,"coupon":"NOV10","session_id":"s-{i}","country":"DE""#
+    )
+}
+
+/// An order of some 600 bytes, as each of them tells it.
+fn event(way: Way, id: &str, i: usize) -> String {
+    const AGENT: &str = "Mozilla/5.0 (X11; Linux x86_64) AppleWebKit/537.36";
+    let (customer, ip, common) = (i % 97, i % 250, common(i));
+    let native = format!(
+        r#""customer_id":"c-{customer}","device_id":"d-{i}","ip":"203.0.113.{ip}","user_agent":"{AGENT}","amount":129.90,{common},"payment":{{"id":"pi_{i}","method":"card","card":"fp_{i}","bin":"411111","status":"authorized"}},"items":[{{"product_id":"p-1","category":"shoes","quantity":1,"price":135.00}}],"signals":{{"basket_age_s":38.5}}"#
+    );
+    let properties = format!(
+        r#""total":129.90,{common},"payment_id":"pi_{i}","payment_method":"card","card_fingerprint":"fp_{i}","products":[{{"product_id":"p-1","category":"shoes","quantity":1,"price":135.00}}]"#
+    );
+    let time = "2026-01-02T03:04:05.678Z";
+    match way {
+        SEGMENT => format!(
+            r#"{{"type":"track","event":"Order Completed","messageId":"{id}","timestamp":"{time}","userId":"c-{customer}","anonymousId":"d-{i}","integrations":{{}},"context":{{"library":{{"name":"analytics-python","version":"2.4.0"}},"ip":"203.0.113.{ip}","userAgent":"{AGENT}"}},"properties":{{{properties}}}}}"#
+        ),
+        POSTHOG => format!(
+            r#"{{"event":"Order Completed","uuid":"{id}","timestamp":"{time}","distinct_id":"c-{customer}","properties":{{"$lib":"posthog-python","$lib_version":"7.91.1","$device_id":"d-{i}","$ip":"203.0.113.{ip}","$raw_user_agent":"{AGENT}",{properties}}}}}"#
+        ),
+        CLOUDEVENTS => format!(
+            r#"{{"specversion":"1.0","id":"{id}","source":"/web","type":"order.completed","time":"{time}","datacontenttype":"application/json","data":{{{native}}}}}"#
+        ),
+        _ => format!(r#"{{"id":"{id}","type":"order.completed","time":"{time}","source":"web",{native}}}"#),
+    }
+}
+
+/// A request with `size` orders.
+fn request(key: &str, way: Way, size: usize, batch: usize) -> Vec<u8> {
+    let (route, before, behind) = way;
+    let events: Vec<String> = (0..size).map(|i| event(way, &format!("{route}{size}-{batch}-{i}"), i)).collect();
+    let body = format!("{before}{}{behind}", events.join(","));
     let head = format!(
-        "POST /api/v1/events:batch HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n",
+        "POST {route} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     [head, body].concat().into_bytes()

@@ -13,7 +13,7 @@ use pulse_dataflows::detect::points;
 use pulse_models::features::GROUPS;
 use pulse_models::forest::score::Lanes;
 use pulse_models::forest::{Packed, Tree};
-use pulse_models::matrix::Matrix;
+use pulse_models::matrix;
 use pulse_operators::batch::Batch;
 use pulse_operators::context::Context;
 use pulse_operators::decide::decide_batch;
@@ -80,11 +80,11 @@ fn forest() {
     let packed = Packed::new(&forest.trees, 12).expect("a sound forest");
     let mix = |i: usize| (i as u64).wrapping_mul(0x9E37_79B9_7F4A_7C15) >> 40;
     let values: Vec<f32> = (0..EVENTS * 12).map(|i| mix(i) as f32 / 1e4).collect();
-    let rows = Matrix::new(&values, 12);
+    let rows = matrix::view(&values, 12);
     let (mut lanes, mut sums) = (Lanes::default(), Vec::new());
     measure("forest, 100 trees, 12 columns", |from| {
         sums.clear();
-        packed.path_sums(rows.slice(from, from + SLICE), &mut lanes, &mut sums);
+        packed.path_sums(matrix::part(rows, from, from + SLICE), &mut lanes, &mut sums);
         black_box(&sums);
     });
 }

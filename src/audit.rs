@@ -170,6 +170,12 @@ impl<'a> View<'a> {
         Ok(())
     }
 
+    /// Did what this record of `events.raw` led to come out before this look?
+    fn came_out(&self, number: u16, offset: u64) -> bool {
+        let begins = self.log.start(Partition { topic: Topic::Raw, number });
+        offset < begins.max(self.done.get(&number).copied().unwrap_or(0))
+    }
+
     fn fate(&self, place: (u16, u64), heartbeat: bool) -> Fate {
         match self.refused.get(&place) {
             _ if heartbeat => Fate::Heartbeat,
@@ -226,7 +232,7 @@ struct Pass<'a> {
 /// Compares this pass's ids of `events.raw`, `events.scored` and the store.
 fn events(pass: &Pass, report: &mut AuditReport) -> Result<(), AuditError> {
     let (records, raw) = pass.raw()?;
-    let kept = pass.kept()?;
+    let (kept, before) = pass.kept(&raw)?;
     let scored = pass.scored(&raw, &kept, report)?;
     report.raw += records;
     report.raw_ids += raw.len() as u64;
@@ -238,8 +244,9 @@ fn events(pass: &Pass, report: &mut AuditReport) -> Result<(), AuditError> {
             Fate::Heartbeat => report.heartbeats += 1,
             Fate::Rejected => report.rejected += 1,
             Fate::Quarantined => report.quarantined += 1,
+            // Scored before the log that is kept begins: a repeat of that one, of which nothing will ever come out.
+            Fate::InFlight if before.contains(hash) => report.duplicate += 1,
             Fate::InFlight => report.in_flight += 1,
-            // Scored before the log that is kept begins: a repeat of that one.
             Fate::Expected if kept.contains(hash) => report.duplicate += 1,
             Fate::Expected => _ = missing.insert(*hash),
         }
@@ -276,17 +283,26 @@ impl Pass<'_> {
         Ok((records, raw))
     }
 
-    /// Ids in the store.
-    fn kept(&self) -> Result<BTreeSet<u128>, AuditError> {
-        let mut kept = BTreeSet::new();
+    /// Ids in the store, and those of `raw` that are in flight though an earlier record of theirs came out.
+    fn kept(&self, raw: &BTreeMap<u128, Fate>) -> Result<(BTreeSet<u128>, BTreeSet<u128>), AuditError> {
+        const ROWS: &str = "SELECT source, event_id, log_partition, log_offset FROM scored_events";
+        let (mut kept, mut before) = (BTreeSet::new(), BTreeSet::new());
         self.store.read_long(|db| {
-            db.prepare("SELECT source, event_id FROM scored_events")?.each([], |row| {
+            db.prepare(ROWS)?.each([], |row| {
                 let (source, id): (String, String) = (row.get(0)?, row.get(1)?);
-                kept.extend(Some(hash(&source, &id)).filter(|hash| (self.mine)(*hash)));
+                let hash = hash(&source, &id);
+                if (self.mine)(hash) {
+                    kept.insert(hash);
+                    if raw.get(&hash) == Some(&Fate::InFlight)
+                        && self.view.came_out(row.get(2)?, row.get::<i64>(3)? as u64)
+                    {
+                        before.insert(hash);
+                    }
+                }
                 Ok(())
             })
         })?;
-        Ok(kept)
+        Ok((kept, before))
     }
 
     /// Ids in `events.scored`; those that never went in, and those that the store lacks, are reported.

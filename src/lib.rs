@@ -26,5 +26,6 @@ pub mod retrain;
 pub mod sidecar;
 pub mod simulate;
 pub mod store;
+pub mod tail;
 pub mod telemetry;
 mod wal;

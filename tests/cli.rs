@@ -42,6 +42,52 @@ fn configuration_is_written_checked_and_printed() {
 }
 
 #[test]
+fn what_is_no_configuration_is_named() {
+    let dir = tempfile::tempdir().unwrap();
+    let wrong = [
+        ("[shop]\ncurrency = \"XXQ\"", "XXQ"),
+        ("[fx]\nEUR = 1.1", "fx.EUR"),
+        ("[fx]\nUSX = 1.1", "fx.USX"),
+        ("[telemetry]\nlog_level = \"loud\"", "telemetry.log_level"),
+    ];
+    for (text, name) in wrong {
+        std::fs::write(dir.path().join("bad.toml"), text).unwrap();
+        let bad = pulse(dir.path(), &["config", "check", "bad.toml"]);
+        assert_eq!(code(&bad), 78, "{text}");
+        assert!(String::from_utf8(bad.stderr).unwrap().contains(name), "{text}");
+    }
+    std::fs::write(dir.path().join("good.toml"), "[telemetry]\nlog_level = \"warn,pulse=debug\"").unwrap();
+    assert_eq!(code(&pulse(dir.path(), &["config", "check", "good.toml"])), 0);
+}
+
+/// Trying again would find the same: 65, and what to do.
+#[test]
+fn damaged_files_are_told_from_missing_ones() {
+    let dir = tempfile::tempdir().unwrap();
+    std::fs::write(
+        dir.path().join("events"),
+        "{\"id\":\"1\",\"type\":\"product.viewed\",\"time\":\"2026-03-02T10:00:00Z\"}\n",
+    )
+    .unwrap();
+    assert_eq!(code(&pulse(dir.path(), &["import", "events", "--data", "d"])), 0);
+    std::fs::write(dir.path().join("p.toml"), "[data]\ndir = \"d\"\n[log]\npartitions = 3\n").unwrap();
+    let asked = pulse(dir.path(), &["run", "--once", "--no-auth", "--config", "p.toml"]);
+    assert_eq!(code(&asked), 78);
+    assert!(String::from_utf8_lossy(&asked.stderr).contains("log.partitions"));
+    for file in ["store.db", "log.db"] {
+        let path = dir.path().join("d").join(file);
+        std::fs::write(&path, vec![b'x'; 8192]).unwrap();
+        let words = [&["run", "--once", "--no-auth", "--data", "d"][..], &["audit", "--data", "d"]];
+        for words in words {
+            let damaged = pulse(dir.path(), words);
+            let said = String::from_utf8_lossy(&damaged.stderr).into_owned();
+            assert_eq!(code(&damaged), 65, "{file} {words:?}: {said}");
+            assert!(said.contains("copy of"), "{said}");
+        }
+    }
+}
+
+#[test]
 fn keys_live_from_creation_to_revocation() {
     let dir = tempfile::tempdir().unwrap();
     assert_eq!(code(&pulse(dir.path(), &["keys", "list"])), 69, "no store yet");

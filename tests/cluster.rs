@@ -1,5 +1,5 @@
 //! Several worker processes as one dataflow, on a real Apache Kafka: what leaves is what one worker makes of the same log, byte for
-//! byte (`equal`), whatever dies (`kills`) or is cut off (`network`), strangers get nowhere (`strangers`), the page on it says what works (`page`), and so do the
+//! byte (`equal`), whatever dies (`kills`) or is cut off (`network`), strangers get nowhere (`strangers`), readers for the store replace each other (`readers`), the page on it says what works (`page`), and so do the
 //! files that start it elsewhere (`deploy`).
 //!
 //! The broker is that of `tests/kafka`'s helpers, on a port of its own.
@@ -26,6 +26,8 @@ mod page;
 mod place;
 #[path = "cluster/poison.rs"]
 mod poison;
+#[path = "cluster/readers.rs"]
+mod readers;
 #[path = "kafka/same.rs"]
 mod same;
 #[path = "cluster/strangers.rs"]

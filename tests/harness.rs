@@ -8,12 +8,10 @@
 //! - `PULSE_HARNESS_COUNT=50` runs so many seeds, beginning with the clock's;
 //! - `PULSE_HARNESS_SECONDS=60` makes faults for so long in each run;
 //! - `PULSE_HARNESS_PLAN=1` shows the plans, and does nothing;
-//! - `PULSE_HARNESS_MINUTES=120` is one run of so long: a soak, in which memory and descriptors must not grow.
+//! - `PULSE_HARNESS_MINUTES=120` is one run of so long: a soak, in which memory, descriptors, folders and objects must not grow.
 //!
-//! `PULSE_HARNESS_PROGRAM` is another build of the program to test, say with a fault put in.
-//!
-//! A seed says the plan, not the timing: a failure may need its seed several times. Which planted faults it catches was not written down
-//! yet.
+//! `PULSE_HARNESS_PROGRAM` is another build of the program to test, say with a fault put in: `harness/controls.sh` does so with four,
+//! and `FAULTS.md` says by what each was found. A seed says the plan, not the timing: a failure may need its seed several times.
 
 #[path = "kafka/broker.rs"]
 #[allow(dead_code, reason = "the helpers serve the log's own tests too")]

@@ -1,6 +1,6 @@
 //! The log on a real Apache Kafka: the promises of the port as far as a broker keeps them (`conformance`), the topics
 //! (`topics`), the whole program on it (`program`), and what breaks (`kill`, `faults`; `lost`: answers on their way; `three`: one
-//! of three brokers; `errors`: what brokers may answer, from a mock), and the move from one box to brokers and PostgreSQL (`moving`).
+//! of three brokers; `errors`: what brokers may answer, from a mock; `rights` that are taken away), and the move from one box to brokers and PostgreSQL (`moving`).
 //!
 //! One broker for most, started by `services/kafka.sh` and stopped with this process; each test has topics of its own.
 
@@ -26,6 +26,8 @@ mod program;
 /// The same text as for the embedded logs.
 #[path = "log/conformance.rs"]
 mod promises;
+#[path = "kafka/rights.rs"]
+mod rights;
 #[path = "kafka/same.rs"]
 mod same;
 #[path = "kafka/three.rs"]

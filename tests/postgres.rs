@@ -1,5 +1,5 @@
 //! The store on a real PostgreSQL: the tests of store, persist, query API and delivery once more (the same text), answers held
-//! against SQLite's byte by byte (`equal`), starts that cannot be (`start`), TLS (`tls`), what breaks (`faults`), servers that are silent, replaced or gone (`away`), the whole program and the move
+//! against SQLite's byte by byte (`equal`), starts that cannot be (`start`), TLS (`tls`), what breaks (`faults`), servers that are silent, replaced or gone (`away`) or refuse (`refuses`), the whole program and the move
 //! of an installation (`program`).
 //!
 //! One server for all, started by `services/postgres.sh` and stopped with this process; each test has a database of its own.
@@ -18,6 +18,8 @@ mod program;
 mod proxy;
 #[path = "api/records.rs"]
 mod records;
+#[path = "postgres/refuses.rs"]
+mod refuses;
 #[path = "postgres/start.rs"]
 mod start;
 #[path = "postgres/tls.rs"]

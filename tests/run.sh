@@ -40,6 +40,19 @@ if ! "$tools/venv/bin/python" -c "import hdrh, moto.server, compose_spec, kubern
         compose-spec==0.2.1 kubernetes-validate==1.37.0
 fi
 
+# tracking SDKs and signers of others, in Python and in Node
+if ! "$tools/venv/bin/python" -c "import segment.analytics, rudderstack.analytics, posthog, cloudevents.core, stripe" 2>/dev/null; then
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check segment-analytics-python==2.4.0 rudder-sdk-python==2.1.9 \
+        posthog==7.91.1 cloudevents==2.2.0 stripe==16.1.0
+fi
+command -v node >/dev/null && command -v npm >/dev/null || install nodejs npm
+if [ ! -d "$tools/node/node_modules/stripe" ]; then
+    mkdir -p "$tools/node"
+    echo '{"private":true}' >"$tools/node/package.json"
+    npm install --prefix "$tools/node" --silent --no-audit --no-fund --ignore-scripts @segment/analytics-node@3.1.0 \
+        @rudderstack/rudder-sdk-node@3.0.13 posthog-node@5.70.0 cloudevents@10.0.0 stripe@23.1.0
+fi
+
 # makes certificates for tests of TLS
 command -v openssl >/dev/null || install openssl
 

@@ -4,7 +4,7 @@
 //! or with `.zst`; column `label` is 1 for an anomaly. Means of five seeds. Labels are not used for fitting.
 
 use pulse_models::ensemble::{Ensemble, MEMBER_NAMES, MEMBERS, Scratch};
-use pulse_models::matrix::Matrix;
+use pulse_models::matrix;
 use std::error::Error;
 use std::path::Path;
 
@@ -63,9 +63,9 @@ fn quality(scores: &[f64], labels: &[bool]) -> [f64; 2] {
 fn evaluate(train: &Set, test: &Set) -> Result<Vec<[f64; 2]>, Box<dyn Error>> {
     let mut sums = vec![[0.0; 2]; MEMBERS + 1];
     for seed in 0..SEEDS {
-        let ensemble = Ensemble::fit(Matrix::new(&train.values, train.columns), seed)?.ensemble;
+        let ensemble = Ensemble::fit(matrix::view(&train.values, train.columns), seed)?.ensemble;
         let mut scores = vec![];
-        ensemble.score(Matrix::new(&test.values, test.columns), &mut Scratch::default(), &mut scores);
+        ensemble.score(matrix::view(&test.values, test.columns), &mut Scratch::default(), &mut scores);
         for (part, sum) in sums.iter_mut().enumerate() {
             let own = |s: &pulse_models::ensemble::ModelScore| s.members.get(part).map_or(s.base, |m| f64::from(*m));
             let [area, precision] = quality(&scores.iter().map(own).collect::<Vec<_>>(), &test.labels);

@@ -5,7 +5,7 @@
 //! as not available. `S.csv` has the header `score` and one -log10 p a row: larger is more unusual.
 
 use pulse_models::ensemble::{Ensemble, Scratch};
-use pulse_models::matrix::Matrix;
+use pulse_models::matrix;
 use std::error::Error;
 use std::io::{BufWriter, Write};
 
@@ -42,9 +42,9 @@ fn main() -> Result<(), Box<dyn Error>> {
     if columns != test_columns {
         return Err(format!("{train_path} and {test_path} differ in their columns").into());
     }
-    let ensemble = Ensemble::fit(Matrix::new(&train, columns.len()), SEED)?.ensemble;
+    let ensemble = Ensemble::fit(matrix::view(&train, columns.len()), SEED)?.ensemble;
     let mut scores = vec![];
-    ensemble.score(Matrix::new(&test, columns.len()), &mut Scratch::default(), &mut scores);
+    ensemble.score(matrix::view(&test, columns.len()), &mut Scratch::default(), &mut scores);
     let mut file = BufWriter::new(std::fs::File::create(out)?);
     writeln!(file, "score")?;
     for score in scores {

@@ -4,7 +4,7 @@
 
 use pulse_models::ensemble::{Ensemble, Scratch};
 use pulse_models::forest::{Packed, grow::grow, score::Lanes};
-use pulse_models::matrix::Matrix;
+use pulse_models::matrix;
 use pulse_models::rng::Rng;
 use std::error::Error;
 use std::time::Instant;
@@ -34,7 +34,7 @@ fn measure(mut slice: impl FnMut()) -> f64 {
 fn main() -> Result<(), Box<dyn Error>> {
     for (columns, trees) in [(12, 100), (40, 50)] {
         let values = rows(ROWS, columns);
-        let matrix = Matrix::new(&values, columns);
+        let matrix = matrix::view(&values, columns);
         let forest = Packed::new(&grow(matrix, trees, 1), columns)?;
         let (mut lanes, mut sums) = (Lanes::default(), vec![]);
         let cost = measure(|| {
@@ -48,12 +48,12 @@ fn main() -> Result<(), Box<dyn Error>> {
     }
     for columns in [12, 40] {
         let train = rows(5000, columns);
-        let ensemble = Ensemble::fit(Matrix::new(&train, columns), 1)?.ensemble;
+        let ensemble = Ensemble::fit(matrix::view(&train, columns), 1)?.ensemble;
         let values = rows(ROWS, columns);
         let (mut scratch, mut out) = (Scratch::default(), vec![]);
         let cost = measure(|| {
             out.clear();
-            ensemble.score(Matrix::new(&values, columns), &mut scratch, &mut out);
+            ensemble.score(matrix::view(&values, columns), &mut scratch, &mut out);
         });
         println!("ensemble, {columns} columns: {cost:.0} ns a row");
     }

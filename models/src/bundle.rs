@@ -12,7 +12,7 @@ use crate::features::{FEATURE_SCHEMA, FEATURES, GROUPS, Group, Row};
 use crate::forest::{ForestError, Packed, pack::Stored};
 use crate::histogram::Histogram;
 use crate::mahalanobis::Mahalanobis;
-use crate::matrix::Matrix;
+use crate::matrix;
 use crate::references::References;
 use crate::scaling::Scaling;
 use xxhash_rust::xxh3::xxh3_64;
@@ -76,7 +76,7 @@ pub struct GroupModel {
 impl GroupModel {
     /// Adds one score for each row. No allocation but for `out`.
     pub fn score(&self, rows: &[Row], scratch: &mut Scratch, out: &mut Vec<ModelScore>) {
-        self.ensemble.score(Matrix::new(rows.as_flattened(), FEATURES), scratch, out);
+        self.ensemble.score(matrix::view(rows.as_flattened(), FEATURES), scratch, out);
     }
 
     /// -log10 p of an event, from its parts' -log10 p; `None` where a part had no say.

@@ -6,7 +6,7 @@ use crate::calibrate::{Calibrator, Prior};
 use crate::forest::{ForestError, Packed, TREES, grow::grow};
 use crate::histogram::Histogram;
 use crate::mahalanobis::Mahalanobis;
-use crate::matrix::{BLOCKS, Block, LANES, MAX_COLUMNS, Matrix, blocks};
+use crate::matrix::{self, BLOCKS, Block, LANES, MAX_COLUMNS, Matrix, blocks};
 use crate::references::References;
 use crate::scaling::Scaling;
 
@@ -85,16 +85,16 @@ pub struct Fitted {
 impl Ensemble {
     /// Fits rows in the order of time. The last quarter is kept from the members, for calibration.
     pub fn fit(rows: Matrix, seed: u64) -> Result<Fitted, FitError> {
-        if rows.columns() > MAX_COLUMNS {
-            return Err(FitError::Columns(rows.columns()));
+        if rows.ncols() > MAX_COLUMNS {
+            return Err(FitError::Columns(rows.ncols()));
         }
-        let split = rows.rows() >= MIN_ROWS_TO_SPLIT;
-        let from = if split { rows.rows() - rows.rows() / 4 } else { 0 };
-        let to = if split { from } else { rows.rows() };
-        let learn = rows.slice(0, to).thinned(MAX_FIT_ROWS);
-        let mut ensemble = members(Matrix::new(&learn, rows.columns()), seed)?;
-        let held = rows.slice(from, rows.rows()).thinned(MAX_CALIBRATION_ROWS);
-        let calibration = ensemble.calibrate(Matrix::new(&held, rows.columns()));
+        let split = rows.nrows() >= MIN_ROWS_TO_SPLIT;
+        let from = if split { rows.nrows() - rows.nrows() / 4 } else { 0 };
+        let to = if split { from } else { rows.nrows() };
+        let learn = matrix::thinned(matrix::part(rows, 0, to), MAX_FIT_ROWS);
+        let mut ensemble = members(matrix::view(&learn, rows.ncols()), seed)?;
+        let held = matrix::thinned(matrix::part(rows, from, rows.nrows()), MAX_CALIBRATION_ROWS);
+        let calibration = ensemble.calibrate(matrix::view(&held, rows.ncols()));
         Ok(Fitted { ensemble, from, calibration })
     }
 
@@ -143,11 +143,11 @@ impl Ensemble {
     fn raw(&self, rows: Matrix, scratch: &mut Scratch, mut each: impl FnMut([f64; MEMBERS])) {
         let Some(centred) = scratch.centred.first_mut() else { return };
         let mut from = 0;
-        while from < rows.rows() {
-            let chunk = rows.slice(from, from + BLOCKS * LANES);
-            let used = chunk.rows().div_ceil(LANES);
+        while from < rows.nrows() {
+            let chunk = matrix::part(rows, from, from + BLOCKS * LANES);
+            let used = chunk.nrows().div_ceil(LANES);
             for (number, block) in scratch.blocks.iter_mut().take(used).enumerate() {
-                self.scaling.fill(chunk.slice(number * LANES, (number + 1) * LANES), block);
+                self.scaling.fill(matrix::part(chunk, number * LANES, (number + 1) * LANES), block);
             }
             let blocks = scratch.blocks.get(..used).unwrap_or_default();
             let mut paths = [[0; LANES]; BLOCKS];
@@ -159,7 +159,7 @@ impl Ensemble {
                 self.histogram.score(block, &mut thin);
                 self.references.score(block, &mut lonely);
                 self.mahalanobis.score(block, centred, &mut far);
-                let lanes = paths.iter().zip(&thin).zip(lonely.iter().zip(&far)).take(chunk.rows() - number * LANES);
+                let lanes = paths.iter().zip(&thin).zip(lonely.iter().zip(&far)).take(chunk.nrows() - number * LANES);
                 for ((path, thin), (lonely, far)) in lanes {
                     let path = self.forest.as_ref().map_or(0.0, |f| f.raw(*path));
                     each([path, f64::from(*thin), f64::from(*lonely), f64::from(*far)]);
@@ -195,9 +195,9 @@ impl Ensemble {
 fn members(rows: Matrix, seed: u64) -> Result<Ensemble, FitError> {
     let scaling = Scaling::fit(rows);
     let values = scaling.matrix(rows);
-    let scaled = Matrix::new(&values, scaling.width());
+    let scaled = matrix::view(&values, scaling.width());
     let forest =
-        if scaled.rows() == 0 { None } else { Some(Packed::new(&grow(scaled, TREES, seed), scaling.width())?) };
+        if scaled.nrows() == 0 { None } else { Some(Packed::new(&grow(scaled, TREES, seed), scaling.width())?) };
     Ok(Ensemble {
         forest,
         histogram: Histogram::fit(scaled),
@@ -223,11 +223,11 @@ mod tests {
     #[test]
     fn held_out_normals_have_even_p_and_outliers_small_ones() {
         let train = rows(20_000, 8, 1);
-        let ensemble = Ensemble::fit(Matrix::new(&train, 8), 7).unwrap().ensemble;
+        let ensemble = Ensemble::fit(matrix::view(&train, 8), 7).unwrap().ensemble;
         let mut fresh = rows(20_000, 8, 2);
         fresh.extend([6.0; 8]);
         let mut scores = vec![];
-        ensemble.score(Matrix::new(&fresh, 8), &mut Scratch::default(), &mut scores);
+        ensemble.score(matrix::view(&fresh, 8), &mut Scratch::default(), &mut scores);
         assert!(scores.pop().unwrap().base > 4.0);
         for level in [0.5, 1.0, 2.0, 3.0] {
             let share = scores.iter().filter(|s| s.base >= level).count() as f64 / 20_000.0;
@@ -239,12 +239,12 @@ mod tests {
     #[test]
     fn a_score_does_not_depend_on_the_neighbours() {
         let train = rows(700, 5, 3);
-        let ensemble = Ensemble::fit(Matrix::new(&train, 5), 7).unwrap().ensemble;
+        let ensemble = Ensemble::fit(matrix::view(&train, 5), 7).unwrap().ensemble;
         let (mut scratch, mut together) = (Scratch::default(), vec![]);
-        ensemble.score(Matrix::new(&train, 5), &mut scratch, &mut together);
+        ensemble.score(matrix::view(&train, 5), &mut scratch, &mut together);
         for (row, want) in train.chunks(5).zip(&together) {
             let mut alone = vec![];
-            ensemble.score(Matrix::new(row, 5), &mut scratch, &mut alone);
+            ensemble.score(matrix::view(row, 5), &mut scratch, &mut alone);
             assert_eq!(alone, [*want]);
         }
     }
@@ -253,10 +253,10 @@ mod tests {
     fn few_rows_or_constant_columns_score_without_alarm() {
         for count in [0, 1, 2, 20] {
             let train = rows(count, 3, 4);
-            let ensemble = Ensemble::fit(Matrix::new(&train, 3), 7).unwrap().ensemble;
+            let ensemble = Ensemble::fit(matrix::view(&train, 3), 7).unwrap().ensemble;
             assert!(ensemble.is_sound());
             let mut out = vec![];
-            ensemble.score(Matrix::new(&[0.1, f32::NAN, f32::INFINITY], 3), &mut Scratch::default(), &mut out);
+            ensemble.score(matrix::view(&[0.1, f32::NAN, f32::INFINITY], 3), &mut Scratch::default(), &mut out);
             assert!(out[0].base.is_finite() && out[0].base < 5.0, "{count} {out:?}");
         }
     }

@@ -6,7 +6,7 @@
 use crate::calibrate::{Calibrator, Prior};
 use crate::features::COLUMNS;
 use crate::mahalanobis::Mahalanobis;
-use crate::matrix::Matrix;
+use crate::matrix::{self, Matrix};
 use crate::scaling::Scaling;
 
 /// Reasons named at most.
@@ -71,8 +71,8 @@ impl Explainer {
     /// Learns each kept column's tails from raw rows; values that are not available are left out.
     pub fn fit(rows: Matrix, scaling: &Scaling, whole: &Mahalanobis) -> Explainer {
         let mut squares = vec![vec![]; scaling.width()];
-        let thinned = rows.thinned(MAX_CONDITIONAL_ROWS);
-        for row in thinned.chunks(rows.columns().max(1)) {
+        let thinned = matrix::thinned(rows, MAX_CONDITIONAL_ROWS);
+        for row in thinned.chunks(rows.ncols().max(1)) {
             let (raw, scaled) = kept(row, scaling);
             let conditional = whole.conditional(&scaled);
             let all = squares.iter_mut().zip(&raw).zip(conditional.iter().zip(&scaled));
@@ -80,7 +80,7 @@ impl Explainer {
                 .for_each(|((column, _), (c, value))| column.push(square(*c, *value)));
         }
         let tails = |(index, column): (usize, &crate::scaling::Column)| {
-            let values = rows.column(usize::from(column.source)).filter(|v| v.is_finite());
+            let values = rows.column(usize::from(column.source)).into_iter().copied().filter(|v| v.is_finite());
             let mut scaled: Vec<f64> = values.map(|v| f64::from(scaling.scale(index, v))).collect();
             let high = Calibrator::fit(&mut scaled, Prior::None);
             let at = |q: f64| scaled.get((scaled.len().saturating_sub(1) as f64 * q) as usize).copied().unwrap_or(0.0);

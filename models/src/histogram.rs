@@ -29,7 +29,7 @@ pub struct Histogram {
 impl Histogram {
     /// Counts scaled rows.
     pub fn fit(rows: Matrix) -> Histogram {
-        Histogram { columns: (0..rows.columns()).map(|column| bins(rows, column)).collect() }
+        Histogram { columns: (0..rows.ncols()).map(|column| bins(rows, column)).collect() }
     }
 
     /// Mean cost over the columns of 16 rows: 0 where every value is the commonest.
@@ -62,12 +62,13 @@ fn slot(low: f32, per_unit: f32, value: f32) -> usize {
 }
 
 fn bins(rows: Matrix, column: usize) -> Bins {
-    let (low, high) = rows.column(column).fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
+    let (low, high) =
+        rows.column(column).into_iter().copied().fold((f32::MAX, f32::MIN), |(l, h), v| (l.min(v), h.max(v)));
     // A little wider, so that the largest value falls into the last bin.
     let per_unit = if high > low { BINS as f32 / ((high - low) * 1.0001) } else { 1.0 };
     let low = if high >= low { low } else { 0.0 };
     let mut counts = [0u32; SLOTS];
-    for value in rows.column(column) {
+    for value in rows.column(column).into_iter().copied() {
         counts[slot(low, per_unit, value)] += 1;
     }
     let most = f64::from(counts.iter().copied().max().unwrap_or(0)) + PSEUDO_COUNT;
@@ -82,7 +83,7 @@ mod tests {
     #[test]
     fn thin_places_cost_more() {
         let rows: Vec<f32> = (0..1000).map(|i| if i < 990 { (i % 10) as f32 } else { 15.0 }).collect();
-        let histogram = Histogram::fit(Matrix::new(&rows, 1));
+        let histogram = Histogram::fit(crate::matrix::view(&rows, 1));
         let mut blocks = crate::matrix::blocks();
         for (lane, value) in [3.0, 15.0, 12.0, 40.0, -9.0, f32::MAX].into_iter().enumerate() {
             blocks[0][0][lane] = value;

@@ -3,7 +3,7 @@
 //! One matrix gives both a score and its reason: how far each value lies from what all other values let expect.
 //! Deliberately absent: robust covariance by repeated trimming; asinh has already tamed the far values.
 
-use crate::matrix::{Block, LANES, Matrix};
+use crate::matrix::{self, Block, LANES, Matrix};
 
 /// Covariances are shrunk towards the diagonal by this share, and more with few rows.
 const SHRINK: f64 = 0.05;
@@ -26,17 +26,21 @@ fn row<T>(triangle: &[T], i: usize) -> &[T] {
 impl Mahalanobis {
     /// Learns from scaled rows.
     pub fn fit(rows: Matrix) -> Mahalanobis {
-        let width = rows.columns();
-        let count = rows.rows().max(1) as f64;
+        let width = rows.ncols();
+        let count = rows.nrows().max(1) as f64;
         let mut mean = vec![0.0f64; width];
-        for r in 0..rows.rows() {
-            mean.iter_mut().zip(rows.row(r)).for_each(|(mean, value)| *mean += f64::from(*value));
+        for r in 0..rows.nrows() {
+            mean.iter_mut().zip(matrix::row(rows, r)).for_each(|(mean, value)| *mean += f64::from(*value));
         }
         mean.iter_mut().for_each(|mean| *mean /= count);
         let mut covariance = vec![0.0f64; width * (width + 1) / 2];
         let mut centred = vec![0.0f64; width];
-        for r in 0..rows.rows() {
-            centred.iter_mut().zip(rows.row(r)).zip(&mean).for_each(|((c, value), mean)| *c = f64::from(*value) - mean);
+        for r in 0..rows.nrows() {
+            centred
+                .iter_mut()
+                .zip(matrix::row(rows, r))
+                .zip(&mean)
+                .for_each(|((c, value), mean)| *c = f64::from(*value) - mean);
             let mut rest = covariance.as_mut_slice();
             for (i, a) in centred.iter().enumerate() {
                 let (line, tail) = rest.split_at_mut(i + 1);
@@ -168,7 +172,7 @@ mod tests {
     #[test]
     fn a_broken_combination_is_far_and_its_columns_are_named() {
         let rows = correlated(2000);
-        let model = Mahalanobis::fit(Matrix::new(&rows, 3));
+        let model = Mahalanobis::fit(matrix::view(&rows, 3));
         let mut blocks = crate::matrix::blocks();
         for (lane, point) in [[1.5, 1.5, 0.0], [1.5, -1.5, 0.0]].iter().enumerate() {
             (0..3).for_each(|column| blocks[0][column][lane] = point[column]);
@@ -197,7 +201,7 @@ mod tests {
                 assert!((sum - f64::from(u8::from(i == j))).abs() < 1e-6, "{i} {j} {sum}");
             }
         }
-        assert!(Mahalanobis::fit(Matrix::new(&rows, 3)).is_sound(3));
-        assert!(Mahalanobis::fit(Matrix::new(&[], 3)).is_sound(3));
+        assert!(Mahalanobis::fit(matrix::view(&rows, 3)).is_sound(3));
+        assert!(Mahalanobis::fit(matrix::view(&[], 3)).is_sound(3));
     }
 }

@@ -3,6 +3,8 @@
 //! Deliberately absent: arithmetic. The members read blocks: one column of 16 rows lies together, so that a plain loop
 //! over the lanes becomes vector instructions and a tree is walked by 16 rows at once.
 
+use ndarray::{ArrayView2, Axis, aview2, s};
+
 /// Rows handled together.
 pub const LANES: usize = 16;
 /// Columns at most. A power of two: a column number masked with it needs no bounds check.
@@ -13,60 +15,34 @@ pub const BLOCKS: usize = 4;
 /// 16 rows, column by column.
 pub type Block = [[f32; LANES]; MAX_COLUMNS];
 
-/// Rows of equal width, borrowed.
-#[derive(Clone, Copy, Debug)]
-pub struct Matrix<'a> {
-    values: &'a [f32],
-    columns: usize,
+/// Rows of equal width, borrowed: row after row.
+pub type Matrix<'a> = ArrayView2<'a, f32>;
+
+/// A view of `values`, row after row; an incomplete last row is left out.
+pub fn view(values: &[f32], columns: usize) -> Matrix<'_> {
+    let rows = values.len().checked_div(columns).unwrap_or(0);
+    let whole = values.get(..rows * columns).unwrap_or_default();
+    ArrayView2::from_shape((rows, columns), whole).unwrap_or_else(|_| aview2::<f32, 0>(&[]))
 }
 
-impl<'a> Matrix<'a> {
-    /// A view of `values`, row after row; an incomplete last row is left out.
-    pub fn new(values: &'a [f32], columns: usize) -> Matrix<'a> {
-        let rows = values.len().checked_div(columns).unwrap_or(0);
-        Matrix { values: values.get(..rows * columns).unwrap_or_default(), columns }
-    }
+/// One row; empty beyond the end.
+pub fn row<'a>(matrix: Matrix<'a>, row: usize) -> &'a [f32] {
+    if row < matrix.nrows() { matrix.index_axis_move(Axis(0), row).to_slice().unwrap_or_default() } else { &[] }
+}
 
-    /// Number of columns.
-    pub fn columns(&self) -> usize {
-        self.columns
-    }
+/// Rows `[from, to)`, cut to what there is.
+pub fn part(matrix: Matrix<'_>, from: usize, to: usize) -> Matrix<'_> {
+    let to = to.min(matrix.nrows());
+    matrix.slice_move(s![from.min(to)..to, ..])
+}
 
-    /// Number of rows.
-    pub fn rows(&self) -> usize {
-        self.values.len().checked_div(self.columns).unwrap_or(0)
+/// At most `most` rows, spread evenly, as a copy.
+pub fn thinned(matrix: Matrix<'_>, most: usize) -> Vec<f32> {
+    let rows = matrix.nrows();
+    if rows <= most {
+        return matrix.iter().copied().collect();
     }
-
-    /// All values, row after row.
-    pub fn values(&self) -> &'a [f32] {
-        self.values
-    }
-
-    /// One row; empty beyond the end.
-    pub fn row(&self, row: usize) -> &'a [f32] {
-        self.values.get(row * self.columns..(row + 1) * self.columns).unwrap_or_default()
-    }
-
-    /// The values of a column, from top to bottom.
-    pub fn column(&self, column: usize) -> impl Iterator<Item = f32> + 'a {
-        self.values.iter().copied().skip(column).step_by(self.columns.max(1))
-    }
-
-    /// Rows `[from, to)`, cut to what there is.
-    pub fn slice(&self, from: usize, to: usize) -> Matrix<'a> {
-        let to = to.min(self.rows());
-        let from = from.min(to);
-        Matrix { values: self.values.get(from * self.columns..to * self.columns).unwrap_or_default(), ..*self }
-    }
-
-    /// At most `most` rows, spread evenly, as a copy.
-    pub fn thinned(&self, most: usize) -> Vec<f32> {
-        let rows = self.rows();
-        if rows <= most {
-            return self.values.to_vec();
-        }
-        (0..most).flat_map(|i| self.row((i as u128 * rows as u128 / most as u128) as usize)).copied().collect()
-    }
+    (0..most).flat_map(|i| row(matrix, (i as u128 * rows as u128 / most as u128) as usize)).copied().collect()
 }
 
 /// Zeroed blocks on the heap.
@@ -80,12 +56,11 @@ mod tests {
 
     #[test]
     fn views_are_cut_to_whole_rows() {
-        let m = Matrix::new(&[1.0, 2.0, 3.0, 4.0, 5.0], 2);
-        assert_eq!((m.rows(), m.row(1), m.row(2)), (2, &[3.0, 4.0][..], &[][..]));
-        assert_eq!(m.column(1).collect::<Vec<_>>(), [2.0, 4.0]);
-        assert_eq!(m.slice(1, 9).values(), [3.0, 4.0]);
-        assert_eq!(Matrix::new(&[1.0], 0).rows(), 0);
-        assert_eq!(m.thinned(1), [1.0, 2.0]);
+        let m = view(&[1.0, 2.0, 3.0, 4.0, 5.0], 2);
+        assert_eq!((m.nrows(), row(m, 1), row(m, 2)), (2, &[3.0, 4.0][..], &[][..]));
+        assert_eq!(part(m, 1, 9).as_slice(), Some(&[3.0, 4.0][..]));
+        assert_eq!((part(m, 5, 9).nrows(), view(&[1.0], 0).nrows(), view(&[], 3).nrows()), (0, 0, 0));
+        assert_eq!(thinned(m, 1), [1.0, 2.0]);
         assert_eq!(blocks().len(), BLOCKS);
     }
 }

@@ -3,7 +3,7 @@
 //! Small samples make dense clusters of anomalies look as lonely as they are against the rest.
 //! Deliberately absent: an index; 256 distances in vector registers are cheaper than any search.
 
-use crate::matrix::{Block, LANES, Matrix};
+use crate::matrix::{self, Block, LANES, Matrix};
 use crate::rng::Rng;
 
 /// Samples.
@@ -23,15 +23,15 @@ impl References {
     pub fn fit(rows: Matrix, seed: u64) -> References {
         let mut values = vec![];
         for sample in 0..SAMPLES {
-            let drawn = Rng::new(seed, sample as u64).sample(rows.rows(), NEAR);
+            let drawn = Rng::new(seed, sample as u64).sample(rows.nrows(), NEAR);
             // Short samples are filled up with their own rows: the layout stays even, the nearest row the same.
             drawn
                 .iter()
                 .cycle()
                 .take(if drawn.is_empty() { 0 } else { NEAR })
-                .for_each(|row| values.extend(rows.row(*row)));
+                .for_each(|row| values.extend(matrix::row(rows, *row)));
         }
-        References { columns: rows.columns() as u32, values }
+        References { columns: rows.ncols() as u32, values }
     }
 
     /// Mean distance to the nearest of each sample, for 16 rows.
@@ -73,7 +73,7 @@ mod tests {
     fn equals_the_plain_formula_and_far_is_farther() {
         let mut rng = Rng::new(5, 5);
         let rows: Vec<f32> = (0..300).map(|_| rng.unit() as f32).collect();
-        let references = References::fit(Matrix::new(&rows, 3), 8);
+        let references = References::fit(matrix::view(&rows, 3), 8);
         let mut blocks = crate::matrix::blocks();
         let points = [[0.5, 0.5, 0.5], [3.0, 0.5, 0.5], [9.0, -9.0, 9.0]];
         for (lane, point) in points.iter().enumerate() {
@@ -93,9 +93,9 @@ mod tests {
     #[test]
     fn few_or_no_rows_work() {
         let mut out = [1.0; LANES];
-        References::fit(Matrix::new(&[], 3), 8).score(&crate::matrix::blocks()[0], &mut out);
+        References::fit(matrix::view(&[], 3), 8).score(&crate::matrix::blocks()[0], &mut out);
         assert_eq!(out, [0.0; LANES]);
-        let two = References::fit(Matrix::new(&[0.0, 1.0], 1), 8);
+        let two = References::fit(matrix::view(&[0.0, 1.0], 1), 8);
         assert!(two.is_sound(1) && !two.is_sound(2));
     }
 }

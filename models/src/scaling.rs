@@ -4,7 +4,7 @@
 //! others. `NAN` becomes 0, the median: not available is ordinary. A column with one value only says nothing and is left
 //! out by all members. Deliberately absent: whitening (that is `mahalanobis`).
 
-use crate::matrix::{Block, LANES, MAX_COLUMNS, Matrix};
+use crate::matrix::{self, Block, LANES, MAX_COLUMNS, Matrix};
 
 /// Interquartile range of a normal distribution in standard deviations.
 const IQR_OF_NORMAL: f64 = 1.349;
@@ -36,15 +36,15 @@ pub struct Scaling {
 impl Scaling {
     /// Learns medians and spreads; constant columns are left out.
     pub fn fit(matrix: Matrix) -> Scaling {
-        let mut values = Vec::with_capacity(matrix.rows());
-        let kept = (0..matrix.columns().min(MAX_COLUMNS)).filter_map(|column| {
+        let mut values = Vec::with_capacity(matrix.nrows());
+        let kept = (0..matrix.ncols().min(MAX_COLUMNS)).filter_map(|column| {
             values.clear();
-            values.extend(matrix.column(column).filter(|v| v.is_finite()));
+            values.extend(matrix.column(column).into_iter().copied().filter(|v| v.is_finite()));
             values.sort_unstable_by(f32::total_cmp);
             let (median, scale) = centre(&values)?;
             Some(Column { source: column as u16, median, scale })
         });
-        Scaling { columns: matrix.columns() as u32, kept: kept.collect() }
+        Scaling { columns: matrix.ncols() as u32, kept: kept.collect() }
     }
 
     /// Number of kept columns.
@@ -55,7 +55,7 @@ impl Scaling {
     /// Scales up to 16 rows into a block; lanes without a row become 0.
     pub fn fill(&self, rows: Matrix, block: &mut Block) {
         let mut lanes: [&[f32]; LANES] = [&[]; LANES];
-        lanes.iter_mut().enumerate().for_each(|(i, lane)| *lane = rows.row(i));
+        lanes.iter_mut().enumerate().for_each(|(i, lane)| *lane = matrix::row(rows, i));
         for (column, out) in self.kept.iter().zip(block.iter_mut()) {
             let source = usize::from(column.source);
             for (value, lane) in out.iter_mut().zip(&lanes) {
@@ -88,9 +88,9 @@ impl Scaling {
     /// All rows scaled, row after row, kept columns only.
     pub fn matrix(&self, rows: Matrix) -> Vec<f32> {
         let width = self.width();
-        let mut out = Vec::with_capacity(rows.rows() * width);
-        for row in 0..rows.rows() {
-            let raw = rows.row(row);
+        let mut out = Vec::with_capacity(rows.nrows() * width);
+        for row in 0..rows.nrows() {
+            let raw = matrix::row(rows, row);
             out.extend((0..width).map(|i| {
                 let source = self.kept.get(i).map_or(0, |c| usize::from(c.source));
                 self.scale(i, raw.get(source).copied().unwrap_or(f32::NAN))
@@ -150,7 +150,7 @@ mod tests {
     #[test]
     fn constant_columns_are_left_out_and_ties_are_not() {
         let rows: Vec<f32> = (0..100).flat_map(|i| [7.0, if i < 3 { 1.0 } else { 0.0 }, f32::NAN, i as f32]).collect();
-        let scaling = Scaling::fit(Matrix::new(&rows, 4));
+        let scaling = Scaling::fit(matrix::view(&rows, 4));
         assert_eq!(scaling.kept.iter().map(|c| c.source).collect::<Vec<_>>(), [1, 3]);
         assert!(scaling.scale(0, 1.0) > 1.0, "a rare flag stands out");
         assert_eq!(scaling.scale(0, f32::NAN), 0.0);
@@ -160,10 +160,10 @@ mod tests {
     #[test]
     fn block_and_single_value_agree_in_every_lane() {
         let rows: Vec<f32> = (0..60).map(|i| (i * i % 37) as f32 - 11.5).collect();
-        let matrix = Matrix::new(&rows, 3);
+        let matrix = matrix::view(&rows, 3);
         let scaling = Scaling::fit(matrix);
         let mut blocks = crate::matrix::blocks();
-        scaling.fill(matrix.slice(0, 16), &mut blocks[0]);
+        scaling.fill(matrix::part(matrix, 0, 16), &mut blocks[0]);
         let flat = scaling.matrix(matrix);
         for row in 0..16 {
             for column in 0..3 {
@@ -184,7 +184,7 @@ mod tests {
         #[test]
         fn unscale_undoes_scale(x in -1e6f32..1e6) {
             let rows: Vec<f32> = (0..50).map(|i| i as f32 * 3.0).collect();
-            let scaling = Scaling::fit(Matrix::new(&rows, 1));
+            let scaling = Scaling::fit(matrix::view(&rows, 1));
             let back = scaling.unscale(0, scaling.scale(0, x));
             prop_assert!((back - x).abs() <= 1e-5 * x.abs().max(100.0), "{x} {back}");
         }
@@ -192,7 +192,7 @@ mod tests {
         #[test]
         fn any_value_scales_to_a_finite_one(bits: u32) {
             let rows = [0.0, 1.0, 2.0, 5.0];
-            let scaling = Scaling::fit(Matrix::new(&rows, 1));
+            let scaling = Scaling::fit(matrix::view(&rows, 1));
             prop_assert!(scaling.scale(0, f32::from_bits(bits)).is_finite());
         }
     }

@@ -7,7 +7,7 @@ use crate::combine::{self, Weights};
 use crate::ensemble::{Ensemble, FitError, MAX_CALIBRATION_ROWS, MAX_FIT_ROWS, Scratch};
 use crate::explain::Explainer;
 use crate::features::{FEATURE_SCHEMA, FEATURES, GROUPS, Group, Row};
-use crate::matrix::Matrix;
+use crate::matrix;
 use crate::quantile::{BUDGET_PER_DAY, START, Target};
 use std::borrow::Cow;
 
@@ -144,11 +144,11 @@ fn gather(parts: &[Part], group: Group) -> (Cow<'_, [Row]>, Vec<Option<f32>>) {
 }
 
 fn fit_group(rows: &[Row], rules: &[Option<f32>], seed: u64, weights: &Weights) -> Result<GroupModel, FitError> {
-    let matrix = Matrix::new(rows.as_flattened(), FEATURES);
+    let matrix = matrix::view(rows.as_flattened(), FEATURES);
     let fitted = Ensemble::fit(matrix, seed)?;
-    let thinned = matrix.thinned(MAX_FIT_ROWS);
+    let thinned = matrix::thinned(matrix, MAX_FIT_ROWS);
     let Ensemble { scaling, mahalanobis, .. } = &fitted.ensemble;
-    let explainer = Explainer::fit(Matrix::new(&thinned, FEATURES), scaling, mahalanobis);
+    let explainer = Explainer::fit(matrix::view(&thinned, FEATURES), scaling, mahalanobis);
     // The same rows, in the same order, as the calibration slice was thinned to.
     let held = rules.get(fitted.from..).unwrap_or_default();
     let count = held.len().min(MAX_CALIBRATION_ROWS);

@@ -4,13 +4,15 @@
 //! Deliberately absent: users and sessions of the dashboard; keys in addresses, they end in logs.
 
 pub mod key;
+pub mod origins;
 pub mod refusals;
 
+pub use self::origins::Origins;
 use self::refusals::Refusals;
 use crate::http::Problem;
 use crate::store::Store;
 use crate::store::{Db, Row};
-use axum::http::{HeaderMap, Uri, header};
+use axum::http::{HeaderMap, StatusCode, Uri, header};
 use std::collections::HashMap;
 use std::sync::{Arc, RwLock, Weak};
 use std::time::{Duration, SystemTime, UNIX_EPOCH};
@@ -29,15 +31,19 @@ pub enum Scope {
     Read,
     /// Changing things; includes reading.
     Admin,
+    /// Sending browse and cart events from pages of certain origins: for keys that stand in a page, where everybody reads them.
+    Browser,
 }
+/// All scopes in the order of their bits.
+const SCOPES: [Scope; 4] = [Scope::Ingest, Scope::Read, Scope::Admin, Scope::Browser];
 impl Scope {
     /// The name on the command line and in the store.
     pub fn name(self) -> &'static str {
-        ["ingest", "read", "admin"][self as usize]
+        ["ingest", "read", "admin", "browser"][self as usize]
     }
     /// By its name.
     pub fn parse(name: &str) -> Option<Scope> {
-        [Scope::Ingest, Scope::Read, Scope::Admin].into_iter().find(|s| s.name() == name)
+        SCOPES.into_iter().find(|s| s.name() == name)
     }
 }
 
@@ -45,7 +51,7 @@ impl Scope {
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Scopes(u8);
 impl Scopes {
-    /// All of them.
+    /// All that a person may have.
     pub const ALL: Scopes = Scopes(0b111);
     /// From a list.
     pub fn of(scopes: &[Scope]) -> Scopes {
@@ -64,10 +70,18 @@ impl Scopes {
 }
 impl std::fmt::Display for Scopes {
     fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
-        let all = [Scope::Ingest, Scope::Read, Scope::Admin];
-        let names: Vec<&str> = all.into_iter().filter(|s| self.0 >> *s as u8 & 1 == 1).map(Scope::name).collect();
+        let names: Vec<&str> = SCOPES.into_iter().filter(|s| self.0 >> *s as u8 & 1 == 1).map(Scope::name).collect();
         f.write_str(&names.join(","))
     }
+}
+
+/// Who sends events.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Sender {
+    /// The shop's own programs: all types.
+    Shop,
+    /// A page in a browser: browse and cart events.
+    Browser,
 }
 
 /// Who made a request.
@@ -75,10 +89,26 @@ impl std::fmt::Display for Scopes {
 pub struct Principal {
     /// The key's public prefix; `None` where no key is asked for.
     pub prefix: Option<Arc<str>>,
+    /// What its owner called the key; empty where no key is asked for.
+    pub name: Arc<str>,
     scopes: Scopes,
+    origins: Arc<Origins>,
     refusals: Option<Arc<Refusals>>,
 }
 impl Principal {
+    fn anybody() -> Principal {
+        Principal { prefix: None, name: "".into(), scopes: Scopes::ALL, origins: Arc::default(), refusals: None }
+    }
+    /// May it send events? `origin`: the page's that sends, if it is one. Says whether only browse and cart events are taken.
+    pub fn may_send(&self, origin: Option<&str>) -> Result<Sender, Problem> {
+        if !self.scopes.allow(Scope::Browser) {
+            return self.require(Scope::Ingest).map(|()| Sender::Shop);
+        }
+        if origin.is_some_and(|origin| self.origins.allow(origin)) {
+            return Ok(Sender::Browser);
+        }
+        Err(Problem::new(StatusCode::FORBIDDEN, "wrong_origin", "this key is for pages of other origins"))
+    }
     /// Lets pass, or 403. A refusal stands in the audit with the key's prefix: it is either an attack or a wrong configuration.
     pub fn require(&self, scope: Scope) -> Result<(), Problem> {
         if self.scopes.allow(scope) {
@@ -107,6 +137,8 @@ pub struct KeyInfo {
     pub expires_ms: Option<i64>,
     /// Ms since the epoch; `None` = not revoked.
     pub revoked_ms: Option<i64>,
+    /// Of a key for browsers: the origins of its pages, by spaces.
+    pub origins: Option<String>,
 }
 
 /// Errors of the management of keys.
@@ -121,6 +153,9 @@ pub enum AccessError {
     /// [`KEYS_MAX`] reached, revoked and expired ones included.
     #[error("there are {KEYS_MAX} keys already")]
     TooMany,
+    /// A key for browsers needs origins and no other scope; others have none.
+    #[error("{0}")]
+    Browser(&'static str),
 }
 
 struct Entry {
@@ -129,6 +164,13 @@ struct Entry {
     scopes: Scopes,
     expires_ms: i64,
     revoked: bool,
+    name: Arc<str>,
+    origins: Arc<Origins>,
+}
+impl Entry {
+    fn live(&self) -> bool {
+        !self.revoked && now_ms() < self.expires_ms
+    }
 }
 type Keys = HashMap<Arc<str>, Entry>;
 
@@ -158,15 +200,34 @@ impl Access {
     }
     /// Makes a key; the text is returned once and kept nowhere.
     pub fn create(&self, name: &str, scopes: Scopes, expires_ms: Option<i64>) -> Result<String, AccessError> {
+        self.create_for(name, scopes, expires_ms, &Origins::default())
+    }
+    /// The same; a key for browsers for pages of these origins.
+    pub fn create_for(
+        &self,
+        name: &str,
+        scopes: Scopes,
+        expires_ms: Option<i64>,
+        origins: &Origins,
+    ) -> Result<String, AccessError> {
+        let browser = scopes.allow(Scope::Browser);
+        if browser && (origins.is_empty() || scopes != Scopes::of(&[Scope::Browser])) {
+            return Err(AccessError::Browser("a key for browsers needs origins and has no other scope"));
+        }
+        if !browser && !origins.is_empty() {
+            return Err(AccessError::Browser("origins are for keys with the scope browser"));
+        }
         let (prefix, secret) = key::generate()?;
         let Some(store) = &self.store else { return Ok(key::format(&prefix, &secret)) };
         let hash = key::to_hex(&key::hash(&prefix, &secret));
+        let origins = browser.then(|| origins.to_string());
         let added = store.write(|tx| {
             tx.execute(
-                "INSERT INTO api_keys(prefix, hash, scopes, name, created_ms, expires_ms)
-                 SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT), CAST($6 AS BIGINT)
-                 WHERE (SELECT count(*) FROM api_keys) < $7",
-                crate::store::params![prefix, hash, scopes.to_string(), name, now_ms(), expires_ms, KEYS_MAX as i64],
+                "INSERT INTO api_keys(prefix, hash, scopes, name, created_ms, expires_ms, origins)
+                 SELECT CAST($1 AS TEXT), CAST($2 AS TEXT), CAST($3 AS TEXT), CAST($4 AS TEXT), CAST($5 AS BIGINT), CAST($6 AS BIGINT),
+                        CAST($7 AS TEXT)
+                 WHERE (SELECT count(*) FROM api_keys) < $8",
+                crate::store::params![prefix, hash, scopes.to_string(), name, now_ms(), expires_ms, origins, KEYS_MAX as i64],
             )
         })?;
         if added == 0 {
@@ -188,8 +249,7 @@ impl Access {
     /// All keys, the oldest first.
     pub fn list(&self) -> Result<Vec<KeyInfo>, AccessError> {
         let Some(store) = &self.store else { return Ok(Vec::new()) };
-        const LIST: &str =
-            "SELECT prefix, name, scopes, created_ms, expires_ms, revoked_ms FROM api_keys ORDER BY created_ms, prefix";
+        const LIST: &str = "SELECT prefix, name, scopes, created_ms, expires_ms, revoked_ms, origins FROM api_keys ORDER BY created_ms, prefix";
         let info = |r: &Row| {
             Ok(KeyInfo {
                 prefix: r.get(0)?,
@@ -198,6 +258,7 @@ impl Access {
                 created_ms: r.get(3)?,
                 expires_ms: r.get(4)?,
                 revoked_ms: r.get(5)?,
+                origins: r.get(6)?,
             })
         };
         Ok(store.read(|db| db.prepare(LIST)?.query_map([], info)?.collect())?)
@@ -205,28 +266,43 @@ impl Access {
     /// Who asks: from `Authorization: Bearer KEY`. Missing, malformed, unknown, revoked and expired keys give one and the same
     /// answer; a key in the address is refused even beside a good header.
     pub fn verify(&self, headers: &HeaderMap, uri: &Uri) -> Result<Principal, Problem> {
+        let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(bearer);
+        self.verify_text(bearer.unwrap_or_default(), uri)
+    }
+    /// The same for a key that came another way.
+    pub fn verify_text(&self, key: &str, uri: &Uri) -> Result<Principal, Problem> {
         if uri.query().is_some_and(query_has_key) {
             return Err(Problem::unauthorized());
         }
-        if self.store.is_none() {
-            return Ok(Principal { prefix: None, scopes: Scopes::ALL, refusals: None });
-        }
-        let bearer = headers.get(header::AUTHORIZATION).and_then(|v| v.to_str().ok()).and_then(bearer);
-        self.verify_key(bearer.unwrap_or_default()).ok_or_else(Problem::unauthorized)
+        self.verify_key(key).ok_or_else(Problem::unauthorized)
+    }
+    /// Is nobody asked for a key?
+    pub fn is_open(&self) -> bool {
+        self.store.is_none()
+    }
+    /// May pages of this origin send with some key?
+    pub fn knows_origin(&self, origin: &str) -> bool {
+        let keys = self.keys.read().unwrap_or_else(|e| e.into_inner());
+        keys.values().any(|entry| entry.origins.allow(origin) && entry.live())
     }
     /// Who holds this key. Hashes and compares whether or not the prefix is known, so both take the same time.
     pub fn verify_key(&self, text: &str) -> Option<Principal> {
         if self.store.is_none() {
-            return Some(Principal { prefix: None, scopes: Scopes::ALL, refusals: None });
+            return Some(Principal::anybody());
         }
         let (prefix, secret) = key::parse(text).unwrap_or_default();
         let hash = key::hash(prefix, secret);
         let keys = self.keys.read().unwrap_or_else(|e| e.into_inner());
         let entry = keys.get(prefix);
         let good = key::same(&hash, entry.map_or(&[0; 32], |e| &e.hash));
-        let entry = entry.filter(|e| good && !e.revoked && now_ms() < e.expires_ms)?;
-        let refusals = Some(Arc::clone(&self.refusals));
-        Some(Principal { prefix: Some(Arc::clone(&entry.prefix)), scopes: entry.scopes, refusals })
+        let entry = entry.filter(|e| good && e.live())?;
+        Some(Principal {
+            prefix: Some(Arc::clone(&entry.prefix)),
+            name: Arc::clone(&entry.name),
+            scopes: entry.scopes,
+            origins: Arc::clone(&entry.origins),
+            refusals: Some(Arc::clone(&self.refusals)),
+        })
     }
     fn reload(&self) -> Result<(), AccessError> {
         if let Some(store) = &self.store {
@@ -254,7 +330,8 @@ fn refresh(access: &Weak<Access>) {
 
 /// The keys that can still be used. A damaged row opens nothing.
 fn load(db: &Db) -> Result<Keys, crate::store::Error> {
-    let mut query = db.prepare("SELECT prefix, hash, scopes, expires_ms, revoked_ms FROM api_keys LIMIT $1")?;
+    let mut query =
+        db.prepare("SELECT prefix, hash, scopes, expires_ms, revoked_ms, name, origins FROM api_keys LIMIT $1")?;
     let mut keys = Keys::new();
     query.each([KEYS_MAX as i64], |row| {
         let (prefix, hash, scopes): (String, String, String) = (row.get(0)?, row.get(1)?, row.get(2)?);
@@ -262,7 +339,9 @@ fn load(db: &Db) -> Result<Keys, crate::store::Error> {
         let prefix: Arc<str> = prefix.into();
         let expires_ms = row.get::<Option<i64>>(3)?.unwrap_or(i64::MAX);
         let revoked = row.get::<Option<i64>>(4)?.is_some();
-        keys.insert(Arc::clone(&prefix), Entry { prefix, hash, scopes, expires_ms, revoked });
+        let name = row.get::<String>(5)?.into();
+        let origins = Arc::new(row.get::<Option<String>>(6)?.as_deref().and_then(Origins::parse).unwrap_or_default());
+        keys.insert(Arc::clone(&prefix), Entry { prefix, hash, scopes, expires_ms, revoked, name, origins });
         Ok(())
     })?;
     Ok(keys)

@@ -22,7 +22,7 @@ use crate::engine::objects::{ObjectError, Objects, ObjectsConfig};
 use crate::engine::registry::Registry;
 use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
-use crate::gateway::GatewayConfig;
+use crate::gateway::{GatewayConfig, SourcesConfig};
 use crate::log::retention;
 use crate::log::which::Brokers;
 use crate::persist::Persist;
@@ -86,6 +86,8 @@ pub struct Settings {
     pub store: Target,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
+    /// Ways in that need to be told something.
+    pub sources: SourcesConfig,
     /// When models are learnt anew.
     pub retrain: RetrainConfig,
     /// Destinations.
@@ -115,6 +117,7 @@ impl Settings {
             brokers: None,
             objects: ObjectsConfig::default(),
             gateway: GatewayConfig::default(),
+            sources: SourcesConfig::default(),
             retrain: RetrainConfig { every: Every::Never, ..RetrainConfig::default() },
             webhooks: DeliverConfig::default(),
             kpi: KpiTargets::default(),
@@ -236,7 +239,7 @@ impl App {
         let (gateway_listener, gateway_addr) = parts::bind(settings.gateway_addr).await?;
         let (sidecar_listener, sidecar_addr) = parts::bind(settings.sidecar_addr).await?;
         (self.gateway_addr, self.sidecar_addr) = (gateway_addr, sidecar_addr);
-        let gateway = parts::gateway(settings, common, self.access.clone());
+        let gateway = parts::gateway(settings, common, self.access.clone())?;
         let (access, registry, deliver) = (self.access.clone(), self.registry.clone(), self.deliver.clone());
         let router = parts::sidecar(settings, common, access, registry, Some(deliver));
         let (stop, also) = (self.shutdown.clone(), self.shutdown.clone());

@@ -12,6 +12,7 @@ use crate::persist::{self, Persist};
 use crate::retrain::live::Live;
 use crate::sidecar;
 use crate::store::Store;
+use crate::tail::positions::Positions;
 use crate::telemetry::Metrics;
 use crate::telemetry::exposition::exposition;
 use crate::telemetry::latency::INGEST_TO_ALERT;
@@ -62,8 +63,15 @@ pub(super) async fn bind(address: SocketAddr) -> Result<(TcpListener, SocketAddr
     Ok((listener, bound))
 }
 
-pub(super) fn gateway(settings: &Settings, of: &Common, access: Arc<Access>) -> Gateway {
-    Gateway::new(of.log.clone(), access, settings.gateway.clone(), of.metrics.clone(), of.shared.clone())
+/// How far followed files are read, in the data folder.
+const POSITIONS: &str = "tail.json";
+
+pub(super) fn gateway(settings: &Settings, of: &Common, access: Arc<Access>) -> Result<Gateway, AppError> {
+    let sources = settings.sources.clone().read().map_err(AppError::Config)?;
+    let gateway = Gateway::new(of.log.clone(), access, settings.gateway.clone(), of.metrics.clone(), of.shared.clone());
+    let positions = settings.data.join(POSITIONS);
+    Positions::open(&positions).map_err(|e| AppError::Config(format!("{}: {e}", positions.display())))?;
+    Ok(gateway.with_sources(sources).with_positions(positions))
 }
 
 pub(super) fn persist(settings: &Settings, of: &Common) -> Result<Persist, AppError> {

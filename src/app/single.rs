@@ -62,7 +62,7 @@ impl Running {
         let router = match which {
             Single::Gateway => {
                 let access = parts::access(settings, &of.store)?;
-                running.tasks.spawn(parts::gateway(settings, of, access).serve(listener, stop));
+                running.tasks.spawn(parts::gateway(settings, of, access)?.serve(listener, stop));
                 return Ok(running);
             }
             Single::Persist => {

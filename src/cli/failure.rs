@@ -2,6 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::engine::objects::ObjectError;
+use crate::{log, store};
 use std::process::ExitCode;
 
 /// Exit codes (those of `sysexits.h`).
@@ -68,6 +69,34 @@ impl Failure {
 impl From<ConfigError> for Failure {
     fn from(error: ConfigError) -> Failure {
         Failure::new(Code::Config, format!("configuration: {error}"))
+    }
+}
+/// What to do about a file that is damaged: trying again would find the same.
+const DAMAGED: &str = "Copy the data folder, check the disk, and put a copy of the folder back; or start on an empty folder and import what can still be read";
+
+impl From<log::OpenError> for Failure {
+    fn from(error: log::OpenError) -> Failure {
+        use log::OpenError as E;
+        match &error {
+            E::Damaged(_) => Failure::data(format!("log: {error}. {DAMAGED}")),
+            E::Sqlite(why) if store::is_damage(why) => Failure::data(format!("log: {why}. {DAMAGED}")),
+            E::Format(_) => Failure::data(format!("log: {error}")),
+            E::Setting { .. } => Failure::new(Code::Config, error),
+            E::Partitions { .. } | E::NoPartitions => Failure::new(Code::Config, format!("log.partitions: {error}")),
+            _ => Failure::unavailable(format!("log: {error}")),
+        }
+    }
+}
+impl From<store::OpenError> for Failure {
+    fn from(error: store::OpenError) -> Failure {
+        use store::OpenError as E;
+        match &error {
+            E::Store(store::Error::Sqlite(why)) if store::is_damage(why) => Failure::data(format!(
+                "store: {why}. Put a copy of store.db back; without one remove it: what the log still holds is written again"
+            )),
+            E::Setting { .. } => Failure::new(Code::Config, error),
+            _ => Failure::unavailable(error),
+        }
     }
 }
 impl From<ObjectError> for Failure {

@@ -1,9 +1,9 @@
 //! The data folder, and where things lie in it.
 
-use super::{Code, Failure};
+use super::Failure;
 use crate::config::Config;
 use crate::engine::objects::Objects;
-use crate::log::{OpenError, which};
+use crate::log::which;
 use crate::store::{self, Store, Target};
 use pulse_dataflows::ports::EventLog;
 use std::path::PathBuf;
@@ -61,9 +61,13 @@ impl Folder {
         }
         match (Store::at(&target), target) {
             (Ok(store), _) => Ok(Arc::new(store)),
-            (Err(error @ store::OpenError::Setting { .. }), _) => Err(Failure::new(Code::Config, error)),
-            (Err(error), Target::File(path)) => Err(Failure::unavailable(format!("{}: {error}", path.display()))),
-            (Err(error), Target::Server(_)) => Err(Failure::unavailable(error)),
+            (Err(error), target) => {
+                let failure = Failure::from(error);
+                Err(match target {
+                    Target::File(path) => Failure::new(failure.code, format!("{}: {failure}", path.display())),
+                    Target::Server(_) => failure,
+                })
+            }
         }
     }
     /// Checkpoints and models.
@@ -78,10 +82,9 @@ impl Folder {
             Some(_) if self.config.is_none() => None,
             _ => self.load()?.brokers(),
         };
-        which::open_reader(&dir, brokers.as_ref()).map_err(|error| match error {
-            OpenError::Damaged(_) | OpenError::Format(_) => Failure::data(format!("{}: {error}", dir.display())),
-            OpenError::Setting { .. } => Failure::new(Code::Config, error),
-            other => Failure::unavailable(other),
+        which::open_reader(&dir, brokers.as_ref()).map_err(|error| {
+            let failure = Failure::from(error);
+            Failure::new(failure.code, format!("{}: {failure}", dir.display()))
         })
     }
 }

@@ -12,7 +12,7 @@ use crate::engine::objects::Objects;
 use crate::log::lock::DirLock;
 use crate::log::which::{self, Brokers, Founded, Founding};
 use crate::store::moving::{MoveError, carry};
-use crate::store::{OpenError, Store, Target};
+use crate::store::{Store, Target};
 use crate::telemetry::Metrics;
 use crate::telemetry::shared::Shared;
 use pulse_dataflows::ports::{Topic, partition};
@@ -129,10 +129,7 @@ impl Plan {
 
 /// The new store.
 fn empty(target: &Target) -> Result<Store, Failure> {
-    Store::at(target).map_err(|error| match error {
-        OpenError::Setting { .. } => Failure::new(Code::Config, error),
-        error => Failure::unavailable(error),
-    })
+    Ok(Store::at(target)?)
 }
 
 fn refused(error: &MoveError) -> Failure {

@@ -7,9 +7,7 @@ use crate::config::Config;
 use crate::engine::EngineError;
 use crate::engine::objects::ObjectError;
 use crate::engine::restore::RestoreError;
-use crate::log::OpenError;
 use crate::log::which::Brokers;
-use crate::store;
 use pulse_dataflows::ports::LogError;
 use std::io::Read;
 use std::net::SocketAddr;
@@ -67,16 +65,17 @@ impl RunArgs {
 
 impl From<AppError> for Failure {
     fn from(e: AppError) -> Failure {
-        if let AppError::Cluster(error) = e {
-            return error.into();
-        }
+        let e = match e {
+            AppError::Cluster(error) => return error.into(),
+            AppError::Log(error) => return error.into(),
+            AppError::Store(error) => return error.into(),
+            other => other,
+        };
         let code = match &e {
             AppError::Public(_) => Code::Usage,
             AppError::Objects(ObjectError::Setting(_)) => Code::Config,
             AppError::Objects(_) => Code::Unavailable,
-            AppError::Config(_)
-            | AppError::Log(OpenError::Setting { .. })
-            | AppError::Store(store::OpenError::Setting { .. }) => Code::Config,
+            AppError::Config(_) => Code::Config,
             AppError::Folder(..) | AppError::Log(_) | AppError::Store(_) | AppError::Address(..) => Code::Unavailable,
             AppError::Engine(EngineError::Gap(_)) => Code::Unavailable,
             // trying again would find the same
@@ -109,6 +108,7 @@ impl RunArgs {
             brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),
             objects: config.objects.clone(),
             gateway: config.gateway.limits.clone(),
+            sources: config.sources.clone(),
             retrain: config.retrain,
             webhooks: config.webhooks.clone(),
             kpi: config.kpi.clone(),

@@ -8,7 +8,7 @@ use crate::cluster::{ClusterError, hosts};
 use crate::config::Config;
 use crate::http::listen;
 use crate::sidecar::LISTEN;
-use std::io::BufRead;
+use std::io::{BufRead, Write};
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
@@ -115,7 +115,9 @@ impl WorkerArgs {
             Err(crate::app::AppError::Cluster(ClusterError::Stopped)) => return Ok(()),
             started => started?,
         };
-        println!("worker {} of {}: generation {}", settings.process, settings.hosts.len(), worker.generation);
+        let (process, all, generation) = (settings.process, settings.hosts.len(), worker.generation);
+        // who would hear it may be gone, as a supervisor that was killed; that is noticed elsewhere
+        let _ = writeln!(std::io::stdout(), "worker {process} of {all}: generation {generation}");
         if let Some(address) = self.listen {
             serve(address, worker.router())?;
         }

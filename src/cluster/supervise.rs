@@ -40,10 +40,22 @@ fn failed(e: std::io::Error) -> ClusterError {
 /// Runs generation after generation until one ends by itself, cannot be helped by another, or `stop` says so; the exit code.
 pub fn supervise(plan: &Plan, stop: impl Fn() -> bool) -> Result<i32, ClusterError> {
     std::fs::create_dir_all(&plan.data).map_err(failed)?;
+    forget_the_dead(&plan.data);
     let hosts = plan.data.join(format!("hosts.{}", std::process::id()));
     let outcome = generations(plan, &hosts, &stop);
     let _ = std::fs::remove_file(&hosts); // nobody reads it any more
     outcome
+}
+
+/// Removes what supervisors have left that were killed: their names end with their process ids.
+fn forget_the_dead(data: &Path) {
+    let names = std::fs::read_dir(data).into_iter().flatten().flatten().map(|entry| entry.file_name());
+    for name in names.filter_map(|name| name.into_string().ok()) {
+        let id = name.strip_prefix("hosts.").and_then(|id| id.parse::<u32>().ok());
+        if id.is_some_and(|id| Path::new("/proc/self").exists() && !Path::new(&format!("/proc/{id}")).exists()) {
+            let _ = std::fs::remove_file(data.join(name)); // another may have done it
+        }
+    }
 }
 
 fn generations(plan: &Plan, hosts: &Path, stop: &impl Fn() -> bool) -> Result<i32, ClusterError> {
@@ -111,7 +123,7 @@ fn pass_on(said: ChildStdout, at_work: Arc<AtomicBool>) {
     std::thread::spawn(move || {
         for line in BufReader::new(said).lines().map_while(Result::ok) {
             at_work.store(true, Ordering::Release);
-            println!("{line}");
+            let _ = writeln!(std::io::stdout(), "{line}"); // who would hear it may be gone
         }
     });
 }

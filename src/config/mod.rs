@@ -17,6 +17,7 @@ pub use sections::{
 
 use crate::deliver::config::DeliverConfig;
 use crate::engine::objects::ObjectsConfig;
+use crate::gateway::SourcesConfig;
 use crate::log::which::Brokers;
 use crate::retrain::RetrainConfig;
 use crate::sidecar::KpiTargets;
@@ -53,6 +54,8 @@ pub struct Config {
     pub store: StoreConfig,
     /// `[gateway]`
     pub gateway: GatewaySection,
+    /// `[sources]`
+    pub sources: SourcesConfig,
     /// `[sidecar]`
     pub sidecar: SidecarConfig,
     /// `[workers]`
@@ -204,6 +207,7 @@ impl Config {
         };
         SeriesBook::new(series).map_err(|e| invalid(format!("series: {e}")))?;
         self.retrain.check().map_err(invalid)?;
+        self.sources.check().map_err(invalid)?;
         self.webhooks.check().map_err(|e| invalid(e.to_string()))?;
         sections::check(self).map_err(invalid)
     }

@@ -315,6 +315,27 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     )?;
     range((1..=10_000).contains(&config.budget.alerts_per_day), "budget.alerts_per_day must be 1 to 10000")?;
     range(keep.raw_days >= 1 && keep.scored_days >= 1 && keep.store_days >= 1, "retention.*_days must be at least 1")?;
-    let filter = tracing_subscriber::EnvFilter::try_new(&config.telemetry.log_level);
-    range(filter.is_ok(), "telemetry.log_level must be a level such as `info`")
+    check_currencies(config)?;
+    let level = &config.telemetry.log_level;
+    // a bare word would be taken for the name of a part of the program, and all be silent
+    let bare =
+        |word: &str| word.contains('=') || word.trim().parse::<tracing_subscriber::filter::LevelFilter>().is_ok();
+    let good = level.split(',').all(bare) && tracing_subscriber::EnvFilter::try_new(level).is_ok();
+    range(good, "telemetry.log_level must be a level such as `info`, or `warn,pulse=debug`")
+}
+
+/// A code with a slip of the pen would leave every amount without a rate.
+fn check_currencies(config: &Config) -> Result<(), String> {
+    let shop = config.shop.currency.to_ascii_uppercase();
+    let known = |code: &str| iso_currency::Currency::from_code(&code.to_ascii_uppercase()).is_some();
+    if !known(&shop) {
+        return Err(format!("shop.currency: `{shop}` is no currency of ISO 4217"));
+    }
+    match config.fx.keys().find(|code| !known(code) || code.eq_ignore_ascii_case(&shop)) {
+        Some(code) if code.eq_ignore_ascii_case(&shop) => {
+            Err(format!("fx.{code}: the shop's own currency needs no rate"))
+        }
+        Some(code) => Err(format!("fx.{code}: no currency of ISO 4217")),
+        None => Ok(()),
+    }
 }

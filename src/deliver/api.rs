@@ -11,6 +11,7 @@ use super::message::Message;
 use super::outbox::{self, Replay};
 use super::signature::Secret;
 use super::{Deliver, DeliverError, rfc3339};
+use crate::http::Problem;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::StatusCode;
@@ -29,6 +30,9 @@ const LIMIT: (usize, usize) = (100, 1_000);
 const MAX_DESCRIPTION: usize = 500;
 /// How much longer than the time-out `/test` waits: the attempt may have to wait for its turn.
 const TEST_GRACE: Duration = Duration::from_secs(2);
+
+/// When a store that does not answer may be asked again.
+const PATIENCE: Duration = Duration::from_secs(2);
 
 /// One route, with what its description says.
 pub struct Operation<S = ()> {
@@ -80,47 +84,36 @@ pub fn routes(deliver: &Arc<Deliver>) -> Router {
     operations(deliver).into_iter().fold(Router::new(), |router, o: Operation| router.route(o.path, o.route))
 }
 
-/// A refusal: RFC 9457 with `code` and `message`.
-struct ApiError(StatusCode, &'static str, String);
-
-impl IntoResponse for ApiError {
-    fn into_response(self) -> Response {
-        let ApiError(status, code, message) = self;
-        let body = json!({"type": "about:blank", "title": status.canonical_reason(), "status": status.as_u16(),
-            "detail": message, "code": code, "message": message});
-        (status, [("content-type", "application/problem+json")], body.to_string()).into_response()
-    }
-}
-impl From<DeliverError> for ApiError {
+impl From<DeliverError> for Problem {
     fn from(error: DeliverError) -> Self {
         tracing::error!(%error, "a request about webhooks failed");
-        ApiError(StatusCode::SERVICE_UNAVAILABLE, "unavailable", "the store cannot answer at the moment".into())
+        Problem::unavailable("unavailable", "the store cannot answer at the moment", PATIENCE)
     }
 }
-impl From<crate::store::Error> for ApiError {
+impl From<crate::store::Error> for Problem {
     fn from(error: crate::store::Error) -> Self {
         DeliverError::Store(error).into()
     }
 }
-impl From<JsonRejection> for ApiError {
+impl From<JsonRejection> for Problem {
     fn from(error: JsonRejection) -> Self {
-        ApiError(error.status(), "invalid_body", error.body_text())
+        Problem::new(error.status(), "invalid_body", error.body_text())
     }
 }
-impl From<QueryRejection> for ApiError {
+impl From<QueryRejection> for Problem {
     fn from(error: QueryRejection) -> Self {
         bad("invalid_query", error.body_text())
     }
 }
 
-type Answer = Result<Response, ApiError>;
+type Answer = Result<Response, Problem>;
 type Body<T> = Result<Json<T>, JsonRejection>;
 
-fn bad(code: &'static str, message: impl Into<String>) -> ApiError {
-    ApiError(StatusCode::BAD_REQUEST, code, message.into())
+fn bad(code: &'static str, message: impl Into<String>) -> Problem {
+    Problem::bad_request(code, message)
 }
-fn unknown() -> ApiError {
-    ApiError(StatusCode::NOT_FOUND, "not_found", "there is no such endpoint".into())
+fn unknown() -> Problem {
+    Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such endpoint")
 }
 
 /// An endpoint as the API shows it: without its secrets; of the URL everything, for its owner has to know it again.
@@ -145,16 +138,18 @@ struct Page {
 }
 
 impl Page {
-    fn limit(&self) -> usize {
-        self.limit.unwrap_or(LIMIT.0).clamp(1, LIMIT.1)
+    fn limit(&self) -> Result<usize, Problem> {
+        let limit = self.limit.unwrap_or(LIMIT.0);
+        let wrong = || bad("invalid_parameter", format!("limit: a whole number from 1 to {}", LIMIT.1));
+        (1..=LIMIT.1).contains(&limit).then_some(limit).ok_or_else(wrong)
     }
-    fn range(&self) -> Result<(i64, i64), ApiError> {
+    fn range(&self) -> Result<(i64, i64), Problem> {
         Ok((time(self.from.as_deref(), i64::MIN)?, time(self.to.as_deref(), i64::MAX)?))
     }
 }
 
 /// RFC 3339 or milliseconds since the epoch.
-fn time(text: Option<&str>, default_ms: i64) -> Result<i64, ApiError> {
+fn time(text: Option<&str>, default_ms: i64) -> Result<i64, Problem> {
     let Some(text) = text else { return Ok(default_ms) };
     if let Ok(ms) = text.parse() {
         return Ok(ms);
@@ -173,7 +168,7 @@ impl Deliver {
         let done = tokio::task::spawn_blocking(move || store.read(f)).await;
         Ok(done.map_err(|e| DeliverError::Task(e.to_string()))??)
     }
-    async fn found(&self, id: &str) -> Result<Endpoint, ApiError> {
+    async fn found(&self, id: &str) -> Result<Endpoint, Problem> {
         let id = id.to_string();
         self.read(move |db| endpoint::find(db, &id)).await?.ok_or_else(unknown)
     }
@@ -181,7 +176,7 @@ impl Deliver {
 
 async fn list(State(d): State<Arc<Deliver>>, page: Result<Query<Page>, QueryRejection>) -> Answer {
     let Query(page) = page?;
-    let (limit, cursor) = (page.limit(), page.cursor.clone().unwrap_or_default());
+    let (limit, cursor) = (page.limit()?, page.cursor.clone().unwrap_or_default());
     let (from_ms, to_ms) = page.range()?;
     let (endpoints, counts) = d.read(|db| Ok((endpoint::all(db)?, outbox::counts(db)?))).await?;
     let now_ms = d.shared.now_ms();
@@ -270,7 +265,7 @@ async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
 }
 
 /// The guard's word on a URL, names looked up.
-async fn judge(d: &Deliver, url: &str) -> Result<(), ApiError> {
+async fn judge(d: &Deliver, url: &str) -> Result<(), Problem> {
     let refused = |r: &Refusal| bad("forbidden_url", r.to_string());
     let target = d.shared.guard.target(url).map_err(|r| refused(&r))?;
     if let Some(url::Host::Domain(name)) = target.host() {
@@ -311,10 +306,10 @@ async fn remove(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer
     Ok(StatusCode::NO_CONTENT.into_response())
 }
 
-fn changeable(e: &Endpoint) -> Result<(), ApiError> {
+fn changeable(e: &Endpoint) -> Result<(), Problem> {
     if e.configured {
         let why = "this endpoint stands in the configuration; change it there";
-        return Err(ApiError(StatusCode::CONFLICT, "configured", why.into()));
+        return Err(Problem::new(StatusCode::CONFLICT, "configured", why));
     }
     Ok(())
 }
@@ -329,7 +324,7 @@ async fn attempts(
         Some(cursor) => cursor.parse().map_err(|_| bad("invalid_cursor", "not a cursor of this list"))?,
         None => i64::MAX,
     };
-    let (limit, range) = (page.limit(), page.range()?);
+    let (limit, range) = (page.limit()?, page.range()?);
     d.found(&id).await?;
     let mut items = d.read(move |db| outbox::attempts(db, &id, before, range, limit + 1)).await?;
     let more = items.len() > limit;
@@ -368,17 +363,17 @@ async fn replay(State(d): State<Arc<Deliver>>, Path(id): Path<String>, body: Bod
     let replayed = d.shared.write(move |tx| outbox::replay(tx, &name, &what, now_ms)).await?;
     if single && replayed == 0 {
         let why = "this endpoint has no such message, or it is pending";
-        return Err(ApiError(StatusCode::NOT_FOUND, "not_found", why.into()));
+        return Err(Problem::new(StatusCode::NOT_FOUND, "not_found", why));
     }
     d.shared.wake([id]);
     Ok((StatusCode::ACCEPTED, Json(json!({"replayed": replayed}))).into_response())
 }
 
-fn enabled(e: &Endpoint) -> Result<(), ApiError> {
+fn enabled(e: &Endpoint) -> Result<(), Problem> {
     if e.enabled() {
         return Ok(());
     }
-    Err(ApiError(StatusCode::CONFLICT, "disabled", "the endpoint is disabled; enable it first".into()))
+    Err(Problem::new(StatusCode::CONFLICT, "disabled", "the endpoint is disabled; enable it first"))
 }
 
 async fn rotate(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer {

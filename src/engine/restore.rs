@@ -94,9 +94,11 @@ pub fn restore(objects: &Objects, log: &dyn EventLog, from_beginning: bool) -> R
         of_others += usize::from(problem == OF_ANOTHER);
         problems.push(format!("{name}: {problem}"));
     }
-    let trimmed = (0..log.partitions(Topic::Raw)).map(|p| log.start(partition(Topic::Raw, p))).sum::<u64>()
-        + log.start(partition(Topic::Epochs, 0));
-    if trimmed > 0 {
+    let raw = (0..log.partitions(Topic::Raw)).map(|p| log.start(partition(Topic::Raw, p))).sum::<u64>();
+    let entries = log.start(partition(Topic::Epochs, 0));
+    let trimmed = raw + entries;
+    // a person may accept that records are gone (`--accept-gap`), but without the entries nobody knows what was made of them
+    if trimmed > 0 && (entries > 0 || !log.skips_gaps()) {
         return Err(RestoreError::Nothing(problems.join("; "), trimmed));
     }
     // what a frozen generation wrote behind its successor's fence is no loss

@@ -17,6 +17,8 @@ pub enum Status {
     Rejected,
     /// Streams only: not taken, send it again.
     Unavailable,
+    /// SDKs and webhooks only: nothing that is scored.
+    Ignored,
 }
 
 /// The result of an item, without its index.
@@ -58,16 +60,18 @@ impl ItemResult {
     }
 }
 
-fn count(results: &[ItemResult], status: Status) -> usize {
-    results.iter().filter(|r| r.status == status).count()
+/// How many were accepted, known already, refused and ignored.
+pub fn counts(results: &[ItemResult]) -> [usize; 4] {
+    [Status::Accepted, Status::Duplicate, Status::Rejected, Status::Ignored]
+        .map(|status| results.iter().filter(|r| r.status == status).count())
 }
 
 /// The answer to a batch.
 pub fn batch(results: &[ItemResult]) -> Response {
     let mut out = Vec::with_capacity(RESULT_BYTES * (results.len() + 1));
-    let [accepted, duplicate, rejected] =
-        [Status::Accepted, Status::Duplicate, Status::Rejected].map(|status| count(results, status));
-    let head = format!(r#"{{"accepted":{accepted},"duplicate":{duplicate},"rejected":{rejected},"results":["#);
+    let [accepted, duplicate, rejected, ignored] = counts(results);
+    let ignored = if ignored > 0 { format!(r#""ignored":{ignored},"#) } else { String::new() };
+    let head = format!(r#"{{"accepted":{accepted},"duplicate":{duplicate},"rejected":{rejected},{ignored}"results":["#);
     out.extend_from_slice(head.as_bytes());
     for (index, result) in (0..).zip(results) {
         if index > 0 {

@@ -6,10 +6,11 @@ use super::config::GatewayConfig;
 use super::metrics::{GatewayMetrics, Tally};
 use super::recent::{Identity, Recent, Set};
 use super::rejects::{Kepts, Rejects};
+use super::sources::commerce::for_browsers;
+use crate::access::Sender;
 use crate::telemetry::shared::{Shared, Stage};
 use pulse_dataflows::ports::{EventLog, LogError, Meta, Partition, Records, Request, Topic, partition};
-use pulse_operators::record::Reject;
-use pulse_operators::record::admit::admit;
+use pulse_operators::record::{Admitted, EventType, Reject, admit, admit_line};
 use serde::Deserialize;
 use std::borrow::Cow;
 use std::sync::Arc;
@@ -43,9 +44,20 @@ pub struct Draft {
     duplicates: u64,
     kept: Kepts,
     trace: Option<Arc<str>>,
+    sender: Sender,
+    verdicts: Records,
 }
 
 impl Draft {
+    /// What its sender may send.
+    pub fn sent_by(mut self, sender: Sender) -> Draft {
+        self.sender = sender;
+        self
+    }
+    /// Time of receipt, ms since the epoch.
+    pub fn received_ms(&self) -> i64 {
+        self.received_ms
+    }
     /// Number of items so far.
     pub fn len(&self) -> usize {
         self.results.len()
@@ -98,11 +110,29 @@ impl Intake {
             duplicates: 0,
             kept: Kepts::default(),
             trace,
+            sender: Sender::Shop,
+            verdicts: Records::default(),
         }
     }
     /// Checks one item and adds its result.
     pub fn add(&self, draft: &mut Draft, json: &[u8]) {
-        match admit(json, draft.received_ms, &mut || uuid::Uuid::now_v7().to_string()) {
+        self.add_from(draft, json, json);
+    }
+    /// The same for one that was translated: `theirs` is what people see of it when it is refused.
+    pub fn add_from(&self, draft: &mut Draft, json: &[u8], theirs: &[u8]) {
+        let admitted = admit(json, draft.received_ms, &mut || uuid::Uuid::now_v7().to_string());
+        self.settle(draft, admitted, theirs);
+    }
+    /// The same for a line of a file: without an id it gets one that follows from the line and `position`, without a time it is refused.
+    pub fn add_line(&self, draft: &mut Draft, json: &[u8], position: u64) {
+        let admitted = admit_line(json, position, draft.received_ms);
+        self.settle(draft, admitted, json);
+    }
+    fn settle(&self, draft: &mut Draft, admitted: Result<Admitted, Reject>, theirs: &[u8]) {
+        match admitted {
+            Ok(event) if draft.sender == Sender::Browser && !for_browsers(&event.type_name) => {
+                self.not_from_browsers(draft, &event.type_name, theirs);
+            }
             Ok(event) => {
                 draft.tally.received(&self.metrics, &event.source, &event.type_name);
                 let identity: Identity = self.recent.identity(&event.source, &event.id);
@@ -120,8 +150,29 @@ impl Intake {
                     records.push(meta, &event.body);
                 }
             }
-            Err(reject) => self.refuse(draft, json, reject),
+            Err(reject) => self.refuse(draft, theirs, reject),
         }
+    }
+    /// Pages tell a lot that is not scored, and that is no fault; an order from a page is one.
+    fn not_from_browsers(&self, draft: &mut Draft, type_name: &str, theirs: &[u8]) {
+        if EventType::parse(type_name) == EventType::Unknown {
+            return self.ignore(draft, "not_for_browsers", "keys for browsers send browse and cart events".into());
+        }
+        let message = "a key for browsers may send browse and cart events only".into();
+        self.refuse(draft, theirs, Reject { code: "not_for_browsers", message });
+    }
+    /// Adds the result of an item that is nothing for us.
+    pub fn ignore(&self, draft: &mut Draft, code: &'static str, message: String) {
+        draft.results.push(ItemResult { id: None, status: Status::Ignored, code: Some(code), message: Some(message) });
+    }
+    /// Adds a verdict that came with events: a chargeback that a payment provider tells of.
+    pub fn add_verdict(&self, draft: &mut Draft, record: &[u8]) {
+        draft.verdicts.push(Meta { time_ms: draft.received_ms, ..Meta::default() }, record);
+        draft.results.push(ItemResult { id: None, status: Status::Accepted, code: None, message: None });
+    }
+    /// Where it counts.
+    pub fn metrics(&self) -> &GatewayMetrics {
+        &self.metrics
     }
     /// Adds the result of an item that is no event.
     pub fn refuse(&self, draft: &mut Draft, json: &[u8], reject: Reject) {
@@ -143,7 +194,10 @@ impl Intake {
         self.shared.observe_stage(Stage::Accept, draft.started.elapsed());
         self.rejects.append(draft.kept, &self.log, draft.received_ms);
         let named = |(number, records)| (partition(Topic::Raw, number), records);
-        let parts: Vec<_> = (0..).zip(draft.parts).filter(|(_, records)| !records.is_empty()).map(named).collect();
+        let mut parts: Vec<_> = (0..).zip(draft.parts).filter(|(_, records)| !records.is_empty()).map(named).collect();
+        if !draft.verdicts.is_empty() {
+            parts.push((partition(Topic::Labels, 0), draft.verdicts));
+        }
         if !parts.is_empty() {
             if let Err(error) = self.append(parts, draft.trace).await {
                 return (draft.results, Err(error));

@@ -1,5 +1,6 @@
 //! The gateway's metrics. Sources are the callers' own words: only the first hundred become labels, the rest is `other`.
 
+use super::sources::Way;
 use crate::telemetry::{Metrics, names};
 use prometheus_client::encoding::EncodeLabelSet;
 use prometheus_client::metrics::counter::Counter;
@@ -27,12 +28,40 @@ struct Code {
     code: &'static str,
 }
 
+#[derive(Clone, Debug, PartialEq, Eq, Hash, EncodeLabelSet)]
+struct WayOutcome {
+    way: &'static str,
+    outcome: &'static str,
+}
+
+/// What became of an item of a way in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// In the log.
+    Accepted,
+    /// The log has it already.
+    Duplicate,
+    /// No event.
+    Rejected,
+    /// Nothing that is scored.
+    Ignored,
+}
+impl Outcome {
+    fn name(self) -> &'static str {
+        ["accepted", "duplicate", "rejected", "ignored"][self as usize]
+    }
+}
+
 /// Counters and gauges.
 #[derive(Clone)]
 pub struct GatewayMetrics {
     received: Family<Kind, Counter>,
     last_received: Family<Kind, Gauge>,
     rejected: Family<Code, Counter>,
+    ways: Family<WayOutcome, Counter>,
+    requests: Family<WayOutcome, Counter>,
+    /// Bytes of followed files that are not taken up.
+    pub tail_behind: Gauge,
     /// Duplicates the gateway named.
     pub duplicate: Counter,
     /// Card numbers masked.
@@ -59,6 +88,9 @@ impl GatewayMetrics {
             received: Family::default(),
             last_received: Family::default(),
             rejected: Family::default(),
+            ways: Family::default(),
+            requests: Family::default(),
+            tail_behind: Gauge::default(),
             duplicate: Counter::default(),
             masked: Counter::default(),
             bytes_in_flight: Gauge::default(),
@@ -70,6 +102,11 @@ impl GatewayMetrics {
         r.register(names::EVENTS_RECEIVED, "Events received: accepted, duplicate or rejected", m.received.clone());
         r.register(names::LAST_EVENT_RECEIVED, "Time of the last event received", m.last_received.clone());
         r.register(names::EVENTS_REJECTED, "Events rejected at the gateway", m.rejected.clone());
+        let text = "Items of SDKs, webhooks and files by way in: accepted, duplicate, rejected or ignored";
+        r.register(names::WAY_ITEMS, text, m.ways.clone());
+        r.register(names::TAIL_BEHIND, "Bytes of followed files that are not taken up", m.tail_behind.clone());
+        let text = "Requests of SDKs and webhooks by way in: ok, or the code of the refusal";
+        r.register(names::WAY_REQUESTS, text, m.requests.clone());
         r.register(names::EVENTS_DUPLICATE, "Events the gateway knew to be duplicates", m.duplicate.clone());
         r.register(names::CARD_NUMBERS_MASKED, "Card numbers masked", m.masked.clone());
         r.register(names::HTTP_BYTES_IN_FLIGHT, "Bytes of request bodies held", m.bytes_in_flight.clone());
@@ -93,6 +130,17 @@ impl GatewayMetrics {
         let label: Arc<str> = source.into();
         sources.insert(Arc::clone(&label));
         label
+    }
+    /// Items of a way in.
+    pub fn way(&self, way: Way, outcome: Outcome, n: u64) {
+        if n > 0 {
+            let labels = WayOutcome { way: way.name(), outcome: outcome.name() };
+            self.ways.get_or_create(&labels).inc_by(n);
+        }
+    }
+    /// A request of a way in; `outcome`: `ok`, or the code of its problem.
+    pub fn request(&self, way: Way, outcome: &'static str) {
+        self.requests.get_or_create(&WayOutcome { way: way.name(), outcome }).inc();
     }
     /// Adds a body's counts.
     pub fn add(&self, tally: Tally, received_ms: i64) {

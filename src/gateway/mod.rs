@@ -1,11 +1,11 @@
 //! The gateway: events in over HTTP, answered when the log has them. A request meets, in this order: [`limits`] rates,
 //! `access` keys, `http::body` bounds, [`split`] the array or [`lines`] the NDJSON, [`intake`] the check of each event and one
-//! append for all of them, [`answer`] the results.
+//! append for all of them, [`answer`] the results. What SDKs and shop systems send is translated first ([`sources`]).
 //!
 //! A body costs one append whatever it holds. Accepted = acknowledged by the log; an event that was answered so is in
 //! `events.raw`. Duplicates are named only where [`recent`] knows that the log has the event: the dataflow is the judge.
 //!
-//! Deliberately absent: what an event must look like (`operators::record::admit`), scoring, and every SDK's own routes.
+//! Deliberately absent: what an event must look like (`operators::record::admit`), scoring.
 
 pub mod answer;
 pub mod config;
@@ -13,20 +13,24 @@ pub mod intake;
 pub mod limits;
 pub mod lines;
 pub mod metrics;
+pub mod openapi;
 pub mod recent;
 pub mod rejects;
 mod routes;
+pub mod sources;
 pub mod split;
 mod stream;
 mod trace;
 
 pub use config::GatewayConfig;
+pub use sources::SourcesConfig;
 
-use crate::access::{Access, Principal, Scope};
+use crate::access::{Access, Principal, Sender};
 use crate::http::body::InFlight;
 use crate::http::health::{self, Check};
 use crate::http::listen;
 use crate::http::{Problem, finish, peer};
+use crate::tail::Tail;
 use crate::telemetry::Metrics;
 use crate::telemetry::exposition::exposition;
 use crate::telemetry::shared::Shared;
@@ -38,6 +42,7 @@ use intake::Intake;
 use limits::Limits;
 use metrics::GatewayMetrics;
 use pulse_dataflows::ports::EventLog;
+use std::path::PathBuf;
 use std::sync::Arc;
 use tokio::net::TcpListener;
 use tokio_util::sync::CancellationToken;
@@ -46,6 +51,7 @@ use tokio_util::sync::CancellationToken;
 pub(crate) struct Parts {
     pub(crate) access: Arc<Access>,
     pub(crate) config: GatewayConfig,
+    pub(crate) sources: SourcesConfig,
     pub(crate) intake: Arc<Intake>,
     pub(crate) limits: Limits,
     pub(crate) in_flight: InFlight,
@@ -58,9 +64,11 @@ pub struct Gateway {
     log: Arc<dyn EventLog>,
     access: Arc<Access>,
     config: GatewayConfig,
+    sources: SourcesConfig,
     registry: Metrics,
     shared: Shared,
     checks: Vec<Check>,
+    positions: Option<PathBuf>,
 }
 
 impl Gateway {
@@ -72,21 +80,45 @@ impl Gateway {
         registry: Metrics,
         shared: Shared,
     ) -> Gateway {
-        Gateway { log, access, config, registry, shared, checks: Vec::new() }
+        let sources = SourcesConfig::default();
+        Gateway { log, access, config, sources, registry, shared, checks: Vec::new(), positions: None }
+    }
+    /// With ways in that need to be told something; secrets in place ([`SourcesConfig::read`]).
+    pub fn with_sources(mut self, sources: SourcesConfig) -> Gateway {
+        self.sources = sources;
+        self
     }
     /// Adds a check to `/readyz`.
     pub fn with_check(mut self, check: Check) -> Gateway {
         self.checks.push(check);
         self
     }
+    /// Follows the files that the configuration names; how far they are read stands in a file at `positions`.
+    pub fn with_positions(mut self, positions: PathBuf) -> Gateway {
+        self.positions = Some(positions);
+        self
+    }
     /// Serves until `shutdown`, then answers what is under way.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let limits = self.config.listen_limits();
-        let app = self.router(shutdown.clone());
+        let (tail, positions) = (self.sources.tail.clone(), self.positions.clone());
+        let (app, intake) = self.build(shutdown.clone());
+        let follows = positions.filter(|_| !tail.paths.is_empty());
+        let follower = follows.map(|at| Tail::open(tail, &at, intake, shutdown.clone()));
+        let following = follower.and_then(|tail| {
+            let told = |why: &String| tracing::error!("files are not followed: {why}");
+            tail.inspect_err(told).ok().map(|tail| tokio::task::spawn_blocking(move || tail.run()))
+        });
         listen::serve(listener, app, limits, shutdown).await;
+        if let Some(following) = following {
+            let _ = following.await; // a panic there has ended the process already
+        }
     }
     /// The routes. `shutdown` ends streams and fails `/readyz`.
     pub fn router(self, shutdown: CancellationToken) -> Router {
+        self.build(shutdown).0
+    }
+    fn build(self, shutdown: CancellationToken) -> (Router, Arc<Intake>) {
         let metrics = GatewayMetrics::register(&self.registry);
         let in_flight = InFlight::new(self.config.bytes_in_flight, metrics.bytes_in_flight.clone());
         let intake = Arc::new(Intake::new(self.log, metrics, self.shared.clone(), &self.config));
@@ -99,13 +131,19 @@ impl Gateway {
         ));
         checks.push(Check::new("running", move || if stop.is_cancelled() { Err("stopping".into()) } else { Ok(()) }));
         let limits = Limits::new(&self.config);
-        let (access, config, registry) = (self.access, self.config, self.registry);
-        let parts = Arc::new(Parts { access, config, intake, limits, in_flight, shutdown, checks });
+        let (access, config, sources, registry) = (self.access, self.config, self.sources, self.registry);
+        let (pages, shared_intake) = (Arc::clone(&access), Arc::clone(&intake));
+        let parts = Arc::new(Parts { access, config, sources, intake, limits, in_flight, shutdown, checks });
         let ready = Arc::clone(&parts);
-        Router::new()
+        let router = Router::new()
             .route("/api/v1/events", post(routes::single))
             .route("/api/v1/events:batch", post(routes::batch))
             .route("/api/v1/events:stream", post(stream::stream))
+            .merge(sources::http::routes())
+            .route(
+                "/openapi.json",
+                get(|| async { ([(header::CONTENT_TYPE, "application/json")], openapi::document()) }),
+            )
             .route("/livez", get(health::livez))
             .route("/healthz", get(health::livez))
             .route("/readyz", get(move || async move { health::readyz(&ready.checks) }))
@@ -113,7 +151,9 @@ impl Gateway {
             .fallback(|| async { Problem::not_found() })
             .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
             .with_state(parts)
-            .layer(axum::middleware::from_fn_with_state(self.shared, finish::finish))
+            .layer(axum::middleware::from_fn_with_state(pages, sources::cors::cors))
+            .layer(axum::middleware::from_fn_with_state(self.shared, finish::finish));
+        (router, shared_intake)
     }
 }
 
@@ -126,17 +166,36 @@ fn metrics_page(registry: &Metrics, headers: &HeaderMap) -> impl IntoResponse + 
 pub(crate) struct Caller {
     /// Slot for the rate of events: the key's, or the address's where no key is asked for.
     pub(crate) slot: limits::Slot,
+    /// What it may send.
+    pub(crate) sender: Sender,
 }
 
 impl Parts {
     /// Rate of the address, then the key and its scope.
     pub(crate) fn admit_caller(&self, from: peer::Peer, headers: &HeaderMap, uri: &Uri) -> Result<Caller, Problem> {
+        let mut caller = self.admit_address(from, headers)?;
+        let principal = self.access.verify(headers, uri)?;
+        self.admit_sender(&mut caller, &principal, headers)?;
+        Ok(caller)
+    }
+    /// Rate of the address.
+    pub(crate) fn admit_address(&self, from: peer::Peer, headers: &HeaderMap) -> Result<Caller, Problem> {
         let ip = peer::caller(peer::client_ip(from, headers, &self.config.trusted_proxies));
-        let ip_slot = self.limits.slot(&ip);
-        self.limits.request(ip_slot)?;
-        let principal: Principal = self.access.verify(headers, uri)?;
-        principal.require(Scope::Ingest)?;
-        let slot = principal.prefix.as_deref().map_or(ip_slot, |prefix| self.limits.slot(&prefix));
-        Ok(Caller { slot })
+        let slot = self.limits.slot(&ip);
+        self.limits.request(slot)?;
+        Ok(Caller { slot, sender: Sender::Shop })
+    }
+    /// Whether who holds a key may send, and what; from then on the key's rate counts.
+    pub(crate) fn admit_sender(
+        &self,
+        caller: &mut Caller,
+        principal: &Principal,
+        headers: &HeaderMap,
+    ) -> Result<Sender, Problem> {
+        caller.sender = principal.may_send(sources::cors::origin(headers))?;
+        if let Some(prefix) = principal.prefix.as_deref() {
+            caller.slot = self.limits.slot(&prefix);
+        }
+        Ok(caller.sender)
     }
 }

@@ -18,7 +18,7 @@ use std::time::Duration;
 /// When a client may come back after the log refused: its queue drains in milliseconds, a full disk does not.
 pub(super) const LOG_RETRY: Duration = Duration::from_secs(1);
 /// Items checked before other requests get their turn: about a millisecond.
-const ITEMS_AT_ONCE: usize = 128;
+pub(super) const ITEMS_AT_ONCE: usize = 128;
 /// Code of a line or event that is too large even to be looked at.
 pub(super) const TOO_LARGE: &str = "too_large";
 
@@ -29,7 +29,7 @@ pub(super) async fn single(State(parts): State<Arc<Parts>>, request: Request<Bod
     let mut reservation = parts.in_flight.reservation();
     let bytes: Bytes = body::read(&head.headers, body, &parts.config.body_limits(), &mut reservation).await?;
     take_rate(&parts, &caller, 1)?;
-    let mut draft = parts.intake.draft(traceparent(&head.headers));
+    let mut draft = parts.intake.draft(traceparent(&head.headers)).sent_by(caller.sender);
     parts.intake.add(&mut draft, &bytes);
     let (results, outcome) = parts.intake.commit(draft).await;
     outcome.map_err(|e| log_problem(&e))?;
@@ -53,7 +53,7 @@ pub(super) async fn batch(State(parts): State<Arc<Parts>>, request: Request<Body
         SplitError::TooMany => Problem::too_large("too_many_events", format!("at most {max} events are taken at once")),
     })?;
     take_rate(&parts, &caller, items.len())?;
-    let mut draft = parts.intake.draft(traceparent(&head.headers));
+    let mut draft = parts.intake.draft(traceparent(&head.headers)).sent_by(caller.sender);
     for chunk in items.chunks(ITEMS_AT_ONCE) {
         chunk.iter().for_each(|item| parts.intake.add(&mut draft, item.as_bytes()));
         if items.len() > ITEMS_AT_ONCE {
@@ -99,7 +99,7 @@ fn content_type(headers: &HeaderMap, also: &[&str]) -> Result<(), Problem> {
     Err(Problem::unsupported("unsupported_media_type", format!("the body must be JSON in UTF-8{hint}")))
 }
 
-fn take_rate(parts: &Parts, caller: &Caller, n: usize) -> Result<(), Problem> {
+pub(super) fn take_rate(parts: &Parts, caller: &Caller, n: usize) -> Result<(), Problem> {
     let quota = parts.limits.event_quota();
     parts
         .limits
@@ -116,7 +116,7 @@ fn rejected(code: &'static str, message: Option<String>) -> Problem {
 }
 
 /// The log did not take it.
-fn log_problem(error: &LogError) -> Problem {
+pub(super) fn log_problem(error: &LogError) -> Problem {
     tracing::warn!(%error, "request refused by the log");
     Problem::unavailable("log_unavailable", "events cannot be stored at the moment; send them again", LOG_RETRY)
 }

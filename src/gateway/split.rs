@@ -33,6 +33,26 @@ pub fn split(body: &[u8], max: usize) -> Result<Vec<&str>, SplitError> {
     }
 }
 
+/// The members of an object by brackets, strings and commas alone: name and text of each value. `None`: those are not in order.
+pub fn members(text: &str) -> Option<Vec<(&str, &str)>> {
+    let mut rest = text.trim_matches(SPACE).strip_prefix('{')?.strip_suffix('}')?;
+    let mut members = Vec::new();
+    loop {
+        let (member, after) = next_item(rest)?;
+        let (name, value) = member.strip_prefix('"')?.split_once('"')?;
+        members.push((name, value.trim_start_matches(SPACE).strip_prefix(':')?.trim_matches(SPACE)));
+        if members.len() == MEMBERS_MAX {
+            return None;
+        }
+        match after {
+            Some(after) => rest = after,
+            None => return Some(members),
+        }
+    }
+}
+/// Members of an envelope that are looked at: those of SDKs have a handful.
+const MEMBERS_MAX: usize = 64;
+
 struct Items<'a> {
     max: usize,
     too_many: &'a mut bool,

@@ -132,7 +132,7 @@ impl Flow {
         if self.lines.bytes > allowed {
             return Err(End::Why(Problem::too_large("body_too_large", "the stream grows too much by decompression")));
         }
-        let mut draft = self.parts.intake.draft(self.trace.clone());
+        let mut draft = self.parts.intake.draft(self.trace.clone()).sent_by(self.caller.sender);
         let (intake, mut bytes) = (&self.parts.intake, 0);
         self.lines.take(|line| match line {
             Line::Text(text) => {

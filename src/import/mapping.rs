@@ -58,6 +58,24 @@ const MEMBERS: [&str; 28] = [
     "value",
     "dimensions",
 ];
+/// Members of a verdict.
+const LABEL_MEMBERS: [&str; 15] = [
+    "time",
+    "event_id",
+    "source",
+    "alert_id",
+    "incident_id",
+    "order_id",
+    "payment_id",
+    "from",
+    "to",
+    "metric",
+    "dimensions",
+    "verdict",
+    "origin",
+    "reason",
+    "by",
+];
 /// Names of numbers, at whatever depth.
 const NUMBERS: [&str; 7] = ["amount", "shipping", "tax", "discount", "price", "quantity", "value"];
 /// Parts of a path at most.
@@ -129,22 +147,32 @@ pub struct Mapping {
     decimal_comma: bool,
 }
 
-fn path(member: &str) -> Result<Vec<String>, MappingError> {
+fn path(member: &str, members: &[&str]) -> Result<Vec<String>, MappingError> {
     let parts: Vec<String> = member.split('.').map(str::to_owned).collect();
-    let known = parts.first().is_some_and(|first| MEMBERS.contains(&first.as_str()));
+    let known = parts.first().is_some_and(|first| members.contains(&first.as_str()));
     if !known || parts.len() > DEPTH || parts.iter().any(String::is_empty) {
-        return Err(MappingError::Mapping(format!("{member} is no member of an event")));
+        return Err(MappingError::Mapping(format!("{member} is no member; there are: {}", members.join(", "))));
     }
     Ok(parts)
 }
 
 impl Mapping {
-    /// Reads and checks a mapping.
+    /// Reads and checks a mapping to events.
     pub fn parse(toml: &str) -> Result<Mapping, MappingError> {
+        Mapping::onto(&MEMBERS, toml)
+    }
+    /// Reads and checks a mapping to verdicts.
+    pub fn of_labels(toml: &str) -> Result<Mapping, MappingError> {
+        Mapping::onto(&LABEL_MEMBERS, toml)
+    }
+    fn onto(members: &[&str], toml: &str) -> Result<Mapping, MappingError> {
         let wrong = |why: String| MappingError::Mapping(why);
         let file: File = toml::from_str(toml).map_err(|e| wrong(e.to_string()))?;
-        let columns: Vec<(String, Vec<String>)> =
-            file.columns.into_iter().map(|(column, member)| Ok((column, path(&member)?))).collect::<Result<_, _>>()?;
+        let columns: Vec<(String, Vec<String>)> = file
+            .columns
+            .into_iter()
+            .map(|(column, member)| Ok((column, path(&member, members)?)))
+            .collect::<Result<_, _>>()?;
         for (i, (column, member)) in columns.iter().enumerate() {
             // also `payment` beside `payment.card`: one value cannot be both
             if columns.iter().skip(i + 1).any(|(_, other)| other.starts_with(member) || member.starts_with(other)) {
@@ -160,7 +188,7 @@ impl Mapping {
                 toml::Value::Boolean(b) => json.extend(b.to_string().bytes()),
                 _ => return Err(wrong(format!("constant {member} must be text, a number, true or false"))),
             }
-            Ok((path(&member)?, String::from_utf8(json).unwrap_or_default()))
+            Ok((path(&member, members)?, String::from_utf8(json).unwrap_or_default()))
         };
         let constants = file.constants.into_iter().map(constant).collect::<Result<_, _>>()?;
         let format = match file.time.format.as_deref() {
@@ -212,7 +240,7 @@ impl Mapping {
         let is = |name: &str| member.last().is_some_and(|last| last == name);
         let first = member.first().map_or("", String::as_str);
         match first {
-            "time" => self.time(cell),
+            "time" | "from" | "to" => self.time(cell),
             "signals" => self.number(cell),
             "properties" | "entities" | "dimensions" => quoted(cell),
             _ if NUMBERS.iter().any(|name| is(name)) => self.number(cell),
@@ -281,6 +309,14 @@ pub struct CsvLines<R> {
     at: usize,
 }
 
+impl CsvLines<std::io::Empty> {
+    /// For rows that come one by one ([`CsvLines::convert`]), behind this header line.
+    pub fn of_header(header: &[u8], mapping: &Mapping) -> Result<CsvLines<std::io::Empty>, MappingError> {
+        let CsvLines { mapping, places, row, out, at, .. } = CsvLines::new(header, mapping)?;
+        Ok(CsvLines { rows: csv::Reader::from_reader(std::io::empty()), mapping, places, row, out, at })
+    }
+}
+
 impl<R: Read> CsvLines<R> {
     /// Reads the header line; every mapped column must be there.
     pub fn new(reader: R, mapping: &Mapping) -> Result<CsvLines<R>, MappingError> {
@@ -298,6 +334,20 @@ impl<R: Read> CsvLines<R> {
         let places = mapping.columns.iter().map(place).collect::<Result<_, _>>()?;
         let mapping = mapping.clone();
         Ok(CsvLines { rows, mapping, places, row: csv::ByteRecord::new(), out: Vec::new(), at: 0 })
+    }
+
+    /// One row as an event, for who has the rows already.
+    pub fn convert(&mut self, row: &[u8]) -> &[u8] {
+        let mut builder = csv::ReaderBuilder::new();
+        builder.delimiter(self.mapping.delimiter).flexible(true).has_headers(false).buffer_capacity(row.len().max(1));
+        match builder.from_reader(row).read_byte_record(&mut self.row) {
+            Ok(true) => self.line(),
+            _ => {
+                self.out.clear();
+                self.out.extend_from_slice(b"\xff"); // refused as what it is
+            }
+        }
+        self.out.trim_ascii_end()
     }
 
     fn line(&mut self) {

@@ -1,9 +1,10 @@
 //! Import: history from files into a data folder that nobody else owns, through the log and the dataflow like live events.
 //!
 //! Every record counts as received when its event happened (never earlier than the record before it), so that windows and
-//! duplicates work as in a backtest of the same files. [`mapping`] reads CSV.
+//! duplicates work as in a backtest of the same files. [`mapping`] reads CSV, [`labels`] takes up verdicts on what is there then.
 //! Deliberately absent: sending to a running process (its gateway takes events), and judging the model that is learnt.
 
+pub mod labels;
 pub mod mapping;
 
 use crate::app::core::Core;
@@ -77,6 +78,8 @@ pub struct Summary {
     pub reasons: BTreeMap<&'static str, Refused>,
     /// First and last time of what was accepted, ms since the epoch.
     pub window_ms: Option<(i64, i64)>,
+    /// Verdicts, where files of them were named.
+    pub verdicts: Option<labels::Verdicts>,
     /// The model that was learnt and is in force, after a warm start.
     pub model: Option<String>,
 }
@@ -98,6 +101,10 @@ pub struct Import {
     pub files: Vec<PathBuf>,
     /// How CSV is read.
     pub mapping: Option<Mapping>,
+    /// Verdicts: NDJSON or CSV.
+    pub labels: Vec<PathBuf>,
+    /// How CSV of verdicts is read.
+    pub labels_mapping: Option<Mapping>,
     /// Learn from it, tell nobody.
     pub warm_start: bool,
     /// Everything random in what is learnt follows from it.
@@ -149,9 +156,10 @@ impl Import {
         let bytes = Arc::<AtomicU64>::default();
         // the files first: a wrong one must not make a data folder
         let (mut merged, of) = self.open(&bytes)?;
+        let verdicts = labels::open(&self.labels, self.labels_mapping.as_ref())?;
         let metrics: Metrics = Arc::new(Mutex::new(prometheus_client::registry::Registry::default()));
         let core = Core::start(&self.settings, &metrics, &Shared::register(&metrics))?;
-        let taken = self.take(&core, &mut merged, &mut |lines| {
+        let taken = self.take(&core, &mut merged, verdicts, &mut |lines| {
             tell(Progress { bytes: bytes.load(Ordering::Relaxed), of, lines });
         });
         let stopped = core.stop();
@@ -160,7 +168,13 @@ impl Import {
         Ok(summary)
     }
 
-    fn take(&self, core: &Core, merged: &mut Merged, tell: &mut dyn FnMut(u64)) -> Result<Summary, ImportError> {
+    fn take(
+        &self,
+        core: &Core,
+        merged: &mut Merged,
+        verdicts: Vec<labels::Lines>,
+        tell: &mut dyn FnMut(u64),
+    ) -> Result<Summary, ImportError> {
         core.settle()?; // what was there before counts for nothing here
         let count = |n: &AtomicU64| n.load(Ordering::Relaxed);
         let tally = core.engine.tally().clone();
@@ -174,6 +188,10 @@ impl Import {
         self.append(core, merged, started_ms, &mut summary, tell)?;
         core.settle()?;
         (summary.duplicates, summary.scored) = (count(&tally.duplicates) - before.0, count(&tally.scored) - before.1);
+        if !verdicts.is_empty() {
+            summary.verdicts = Some(labels::take(core, verdicts)?);
+            core.settle()?;
+        }
         if self.warm_start {
             let until_ms = summary.window_ms.map_or(i64::MIN, |(_, last_ms)| last_ms + 1);
             append_control(&*core.log, &Control::Quiet { until_ms })?;

@@ -57,7 +57,7 @@ enum Opening {
     /// As its owner.
     First,
     /// Beside the owner, with the generation.
-    Beside(Option<u64>),
+    Beside(#[cfg_attr(not(feature = "kafka"), expect(dead_code, reason = "only brokers are shared"))] Option<u64>),
 }
 
 fn open_shared(options: &Options, brokers: Option<&Brokers>, how: Opening) -> Result<Arc<dyn EventLog>, OpenError> {

@@ -1,5 +1,6 @@
 //! The list of routes. Each is added to the router and to the description in one call, so the two cannot differ.
 
+use super::params::{Params, bad};
 use super::{Inner, Parts, alerts, events, figures, health, incidents, labels, models, page, rejects, session};
 use crate::access::Scope;
 use crate::deliver::Deliver;
@@ -79,6 +80,14 @@ impl Api {
         mut route: MethodRouter<Arc<Inner>>,
     ) -> Api {
         let Api { router, access, mut paths } = self;
+        // what asks for metrics or health may send words of its own
+        if gate != Gate::Open || !params.is_empty() {
+            let names: Vec<&str> = params.iter().flat_map(|list| list.iter()).map(|(name, ..)| *name).collect();
+            route = route.layer(from_fn(move |request: Request, next: Next| {
+                let unknown = unknown(&names, &request);
+                async move { if let Some(problem) = unknown { Err(problem) } else { Ok(next.run(request).await) } }
+            }));
+        }
         if let Gate::Any(scopes) = gate {
             let access = Arc::clone(&access);
             route = route.layer(from_fn(move |request: Request, next: Next| {
@@ -134,6 +143,17 @@ async fn guard(
         }
     }
     Err(refused.unwrap_or_else(Problem::unauthorized))
+}
+
+/// The problem with a parameter that is not described.
+fn unknown(names: &[&str], request: &Request) -> Option<Problem> {
+    let sent = match Params::names(request.uri()) {
+        Ok(sent) => sent,
+        Err(problem) => return Some(problem),
+    };
+    let unknown = sent.into_iter().find(|name| !names.contains(&name.as_str()))?;
+    let known = if names.is_empty() { "there are none here".into() } else { format!("known: {}", names.join(", ")) };
+    Some(bad(&unknown.chars().take(100).collect::<String>(), format!("unknown parameter; {known}")))
 }
 
 /// One operation of the description.

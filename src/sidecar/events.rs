@@ -18,7 +18,6 @@ pub async fn list(State(inner): Shared, uri: Uri) -> Answer {
         entity: params.entity()?,
     };
     let span = params.span()?;
-    params.done()?;
     let page = inner.ask(move |db| events::list(db, &filter, &span)).await?;
     Ok(views::json(&page.map(|row| views::event(&row))))
 }
@@ -27,7 +26,6 @@ pub async fn list(State(inner): Shared, uri: Uri) -> Answer {
 pub async fn one(State(inner): Shared, Id(id): Id, uri: Uri) -> Answer {
     let mut params = Params::of(&uri)?;
     let source = params.text("source")?;
-    params.done()?;
     let found = inner
         .ask(move |db| {
             let rows = events::by_id(db, &id, source.as_deref())?;

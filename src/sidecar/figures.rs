@@ -41,7 +41,6 @@ pub async fn series(State(inner): Shared, uri: Uri) -> Answer {
         Some(text) => step(&text).ok_or_else(|| bad("step", "a number and m, h or d, such as 5m"))?,
     };
     let (from, to) = params.times()?;
-    params.done()?;
     let to_ms = to.unwrap_or_else(now_ms);
     let from_ms = from.unwrap_or(to_ms.saturating_sub(SERIES_MS));
     let Some(metric) = metric else {
@@ -73,7 +72,6 @@ pub async fn series(State(inner): Shared, uri: Uri) -> Answer {
 pub async fn kpis(State(inner): Shared, uri: Uri) -> Answer {
     let mut params = Params::of(&uri)?;
     let (from, to) = params.times()?;
-    params.done()?;
     let to_ms = to.unwrap_or_else(now_ms);
     let from_ms = from.unwrap_or(to_ms.saturating_sub(KPIS_MS));
     let figures = inner.ask(move |db| kpis::compute(db, from_ms, to_ms)).await?;

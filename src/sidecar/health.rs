@@ -24,7 +24,6 @@ pub async fn metrics(State(inner): Shared, headers: HeaderMap) -> Response {
 pub async fn latency(State(inner): Shared, uri: Uri) -> Answer {
     let mut params = Params::of(&uri)?;
     let format = params.one_of("format", &["json", "hlog"])?;
-    params.done()?;
     let latency = &inner.parts.shared.latency;
     if format.as_deref() != Some("hlog") {
         return Ok(super::views::json(&serde_json::json!({"stages": latency.figures()})));

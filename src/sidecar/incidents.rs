@@ -16,7 +16,6 @@ pub async fn list(State(inner): Shared, uri: Uri) -> Answer {
     let mut params = Params::of(&uri)?;
     let filter = state_filter(&mut params)?;
     let span = params.span()?;
-    params.done()?;
     let page = inner.ask(move |db| incidents::list(db, &filter, &span)).await?;
     Ok(views::json(&page.map(|row| views::incident(&row, vec![]))))
 }

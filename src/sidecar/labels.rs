@@ -217,6 +217,38 @@ impl Label {
     }
 }
 
+/// What becomes of a verdict in a file.
+pub enum FromFile {
+    /// To be appended.
+    Record(Vec<u8>),
+    /// The same is in force.
+    Unchanged,
+    /// No verdict, or on nothing that is known: code and reason.
+    Refused(&'static str, String),
+}
+
+/// A verdict from a file, checked and completed as one that is sent. It must say its time.
+pub fn from_file(db: &crate::store::Db, json: &[u8]) -> crate::store::Result<FromFile> {
+    let mut body: LabelBody = match serde_json::from_slice(json) {
+        Ok(body) => body,
+        Err(error) => return Ok(FromFile::Refused("invalid_json", error.to_string())),
+    };
+    if body.time.is_none() {
+        return Ok(FromFile::Refused("missing_field", "time is missing".into()));
+    }
+    let by = body.by.take().unwrap_or_else(|| "import".into());
+    let refused = |problem: Problem| Ok(FromFile::Refused(problem.code, problem.message));
+    let mut label = match short("by", Some(&by), NAME).and_then(|()| body.check("import", by)) {
+        Ok(label) => label,
+        Err(problem) => return refused(problem),
+    };
+    if let Err(problem) = label.complete(db)? {
+        return refused(problem);
+    }
+    let record = serde_json::to_vec(&label).unwrap_or_default(); // texts only: cannot fail
+    Ok(if label.in_force(db, &record)? { FromFile::Unchanged } else { FromFile::Record(record) })
+}
+
 /// Completes, appends, answers.
 async fn add(inner: Arc<Inner>, mut label: Label) -> Answer {
     let (label, record, known) = inner

@@ -12,6 +12,7 @@ mod figures;
 mod health;
 mod incidents;
 mod labels;
+pub(crate) use labels::{FromFile, from_file};
 pub mod models;
 mod page;
 mod page_parts;

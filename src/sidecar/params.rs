@@ -96,6 +96,10 @@ impl Params {
         }
         Ok(Params(pairs))
     }
+    /// The names that were sent.
+    pub fn names(uri: &Uri) -> Result<Vec<String>, Problem> {
+        Ok(Params::of(uri)?.0.into_iter().map(|(name, _)| name).collect())
+    }
     /// Takes a parameter out.
     pub fn text(&mut self, name: &str) -> Result<Option<String>, Problem> {
         let Some(at) = self.0.iter().position(|(known, _)| known == name) else { return Ok(None) };
@@ -161,12 +165,5 @@ impl Params {
             Some(value) => Some(Cursor::decode(&value).ok_or_else(|| bad("cursor", "not one of this list"))?),
         };
         Ok(Span { from_ms, to_ms, limit, cursor })
-    }
-    /// Nothing may be left.
-    pub fn done(self) -> Result<(), Problem> {
-        match self.0.first() {
-            None => Ok(()),
-            Some((name, _)) => Err(bad(&name.chars().take(100).collect::<String>(), "unknown parameter")),
-        }
     }
 }

@@ -12,7 +12,6 @@ pub async fn list(State(inner): Shared, uri: Uri) -> Answer {
     let mut params = Params::of(&uri)?;
     let code = params.text("code")?;
     let span = params.span()?;
-    params.done()?;
     let page = inner.ask(move |db| rejects::list(db, code.as_deref(), &span)).await?;
     Ok(views::json(&page))
 }

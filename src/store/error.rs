@@ -57,6 +57,12 @@ impl Error {
     }
 }
 
+/// Is the file no database, or a broken one?
+pub fn is_damage(error: &rusqlite::Error) -> bool {
+    use rusqlite::ErrorCode::{DatabaseCorrupt, NotADatabase};
+    error.sqlite_error_code().is_some_and(|code| matches!(code, DatabaseCorrupt | NotADatabase))
+}
+
 /// Is a connection with this error of no more use? So is one to a server that has become read-only: it may not be the one that
 /// writes any more.
 pub(super) fn broken(error: &tokio_postgres::Error) -> bool {

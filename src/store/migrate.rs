@@ -16,6 +16,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0004_refusals", include_str!("../../migrations/0004_refusals.sql")),
     ("0005_partitions", include_str!("../../migrations/0005_partitions.sql")),
     ("0006_owner", include_str!("../../migrations/0006_owner.sql")),
+    ("0007_origins", include_str!("../../migrations/0007_origins.sql")),
 ];
 
 /// Why a store cannot be opened.

@@ -28,7 +28,7 @@ pub mod server;
 
 pub use crate::store_params as params;
 pub use db::{Db, OptionalRow, Row};
-pub use error::{Error, Result, too_slow};
+pub use error::{Error, Result, is_damage, too_slow};
 pub use migrate::OpenError;
 pub use server::{Settings, Url};
 

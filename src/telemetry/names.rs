@@ -4,6 +4,9 @@
 
 pub const EVENTS_RECEIVED: &str = "events_received";
 pub const EVENTS_REJECTED: &str = "events_rejected";
+pub const WAY_ITEMS: &str = "way_in_items";
+pub const WAY_REQUESTS: &str = "way_in_requests";
+pub const TAIL_BEHIND: &str = "tail_behind_bytes";
 pub const EVENTS_DUPLICATE: &str = "events_duplicate";
 pub const EVENTS_LATE: &str = "events_late";
 pub const EVENTS_SCORED: &str = "events_scored";

@@ -289,6 +289,11 @@ async fn bad_parameters_are_named() {
         "series?metric=orders&step=1m&from=0&to=1795378560000",
         "kpis?from=-9223372036854775808",
         "rejects?limit=-1",
+        "models?limit=5",
+        "audit?fast=1",
+        "webhooks?limit=0",
+        "webhooks?page=2",
+        "incidents/x?from=1",
     ] {
         let (status, code) = running.problem("GET", &format!("/api/v1/{query}"), 0, None).await;
         assert_eq!((status, code.as_str()), (400, "invalid_parameter"), "{query}");

@@ -122,6 +122,24 @@ fn an_id_that_comes_again_after_the_horizon_is_a_row_of_its_own_where_the_key_ho
     assert!(report.agrees, "{report:#?}");
 }
 
+/// The newest record repeats an id whose first record the log has forgotten, as after a move: nothing will ever come out of it.
+#[test]
+fn a_repeat_of_what_the_log_has_forgotten_is_a_duplicate_and_not_in_flight() {
+    let (dir, log) = (Place::new(), log());
+    let store = store(&dir);
+    for id in ["o-1", "o-2"] {
+        event(&log, &native(id, T0), &scored(id, T0, 0.1));
+    }
+    assert_eq!(worker(&log, &store).step().unwrap(), 2);
+    [Topic::Raw, Topic::Scored].iter().for_each(|topic| log.trim(partition(*topic, 0), 1).unwrap());
+    for id in ["o-1", "o-3"] {
+        put(&log, Topic::Raw, meta(T0, 0, 0), native(id, T0).to_string());
+    }
+    let report = pulse::audit::audit(&*log, &store).unwrap();
+    let sums = (report.raw, report.scored, report.duplicate, report.in_flight, report.agrees);
+    assert_eq!(sums, (3, 1, 1, 1, true), "{report:#?}");
+}
+
 #[test]
 fn the_second_reader_of_one_name_is_fenced() {
     let (dir, log) = (Place::new(), log());

@@ -103,7 +103,7 @@ impl Net {
         let hosts = world.dir.path().join("hosts");
         std::fs::write(hosts, format!("10.90.0.1:{port}\n10.90.0.2:{port}\n")).unwrap();
         for i in 0..2 {
-            world.within = Some(self.space(i));
+            world.within = ["ip", "netns", "exec", &self.space(i)].map(String::from).to_vec();
             let child = world.worker(i, 1, &[]);
             world.children.push(child);
         }

@@ -22,10 +22,12 @@ fn the_page_on_running_a_cluster_works_as_it_stands() {
         config.replace("[log.kafka]", &format!("[log.kafka]\nprefix = \"{prefix}\"\ngroup = \"{prefix}group\""));
     std::fs::write(dir.path().join("pulse.toml"), config).unwrap();
     std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_pulse"), dir.path().join("pulse")).unwrap();
-    let ports: Vec<TcpListener> = (0..2).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
-    let [gateway, sidecar] = [0, 1].map(|i: usize| ports[i].local_addr().unwrap().to_string());
+    let ports: Vec<TcpListener> = (0..4).map(|_| TcpListener::bind("127.0.0.1:0").unwrap()).collect();
+    let [gateway, sidecar, first, second] = [0, 1, 2, 3].map(|i: usize| ports[i].local_addr().unwrap().to_string());
     drop(ports);
-    let commands = blocks(&text, "sh").replace("127.0.0.1:8080", &gateway).replace("127.0.0.1:8081", &sidecar);
+    let addresses = [("8080", gateway), ("8081", sidecar), ("7001", first), ("7002", second)];
+    let commands =
+        addresses.iter().fold(blocks(&text, "sh"), |text, (port, own)| text.replace(&format!("127.0.0.1:{port}"), own));
     // nothing may wait for ever, and nothing may be left running
     let script = format!("set -e\ntrap 'kill $(jobs -p) 2>/dev/null || true' EXIT\n{commands}");
     let path = format!("{}:{}", dir.path().display(), std::env::var("PATH").unwrap());
@@ -37,4 +39,6 @@ fn the_page_on_running_a_cluster_works_as_it_stands() {
     assert!(output.status.success(), "{:?}\n{out}\n{err}\n{workers}", output.status);
     assert!(out.contains("\"status\":\"accepted\"") && out.contains("\"score\""), "{out}");
     assert!(workers.contains("worker 0 of 1"), "{workers}");
+    let other = std::fs::read_to_string(dir.path().join("worker1.log")).unwrap();
+    assert!(other.contains("worker 1 of 2"), "{other}");
 }

@@ -32,10 +32,11 @@ pub struct World {
     pub hosts: Vec<SocketAddr>,
     /// Environment of the processes.
     pub env: Vec<(&'static str, String)>,
-    /// Network namespace of the processes.
-    pub within: Option<String>,
+    /// Words in front of the program: what it runs within.
+    pub within: Vec<String>,
     producer: BaseProducer,
     sent: usize,
+    events: usize,
 }
 
 impl World {
@@ -58,7 +59,18 @@ impl World {
             .set("linger.ms", "0")
             .create()
             .unwrap();
-        World { dir, config, kafka, children: vec![], hosts: vec![], env: vec![], within: None, producer, sent: 0 }
+        World {
+            dir,
+            config,
+            kafka,
+            children: vec![],
+            hosts: vec![],
+            env: vec![],
+            within: vec![],
+            producer,
+            sent: 0,
+            events: 0,
+        }
     }
     pub fn data(&self) -> PathBuf {
         self.dir.path().join("data")
@@ -70,13 +82,16 @@ impl World {
             let p = (self.sent % usize::from(self.kafka.partitions)) as i32;
             self.producer.send(BaseRecord::<(), str>::to(&topic).partition(p).payload(line)).map_err(|e| e.0).unwrap();
             self.sent += 1;
+            self.events += usize::from(line.starts_with('{'));
         }
         self.producer.flush(Duration::from_secs(30)).unwrap();
     }
     fn command(&self, words: &[&str]) -> Command {
         let program = env!("CARGO_BIN_EXE_pulse");
-        let mut command = Command::new(if self.within.is_some() { "ip" } else { program });
-        self.within.iter().for_each(|space| _ = command.args(["netns", "exec", space, program]));
+        let mut whole: Vec<&str> = self.within.iter().map(String::as_str).collect();
+        whole.push(program);
+        let mut command = Command::new(whole[0]);
+        command.args(&whole[1..]);
         let err = std::fs::File::options().create(true).append(true).open(self.dir.path().join("said")).unwrap();
         command.args(words).arg("--config").arg(&self.config).envs(self.env.iter().map(|(k, v)| (k, v)));
         command.stdin(Stdio::null()).stdout(err.try_clone().unwrap()).stderr(err);
@@ -98,6 +113,10 @@ impl World {
         let (process, threads) = (process.to_string(), threads.to_string());
         let words = ["worker", "--process", &process, "--threads", &threads, "--hosts", hosts.to_str().unwrap()];
         self.command(&[&words, more].concat()).spawn().unwrap()
+    }
+    /// Starts another part.
+    pub fn part(&self, name: &str) -> Child {
+        self.command(&[name]).spawn().unwrap()
     }
     /// Starts a generation by hand.
     pub fn workers(&mut self, processes: usize, threads: usize) {
@@ -181,8 +200,8 @@ impl World {
     /// The topics hold what one worker makes of their log; how many scored events, all that were sent.
     pub fn verify(&self) -> usize {
         let scored = verify_log(self.log(), &self.data(), self.dir.path());
-        println!("{} sent, {scored} scored, {} epochs", self.sent, self.newest().epoch);
-        assert!(scored * 10 > self.sent * 9, "{scored} of {} are scored: {}", self.sent, self.said());
+        println!("{} events sent, {scored} scored, {} epochs", self.events, self.newest().epoch);
+        assert!(scored * 10 > self.events * 9, "{scored} of {} are scored: {}", self.events, self.said());
         scored
     }
 }

@@ -21,6 +21,7 @@ const REPLAY: Duration = Duration::from_secs(300);
 
 /// Outcomes of all checks: what was found.
 pub fn all(world: &World, sent: &Sent) -> Vec<String> {
+    let (lines, grown) = world.watch.judge(); // now: the checks write files too
     let log = world.log();
     let mut found = world.parts.complaints.lock().unwrap().clone();
     let mut check = |name: &str, check: &dyn Fn() -> Result<String, String>| {
@@ -55,10 +56,37 @@ pub fn all(world: &World, sent: &Sent) -> Vec<String> {
             said.iter().flat_map(|(name, said)| panics(said).map(move |p| format!("{name}: {p}"))).collect();
         outcome(&wrong, format!("{} parts", said.len()))
     });
-    let (lines, grown) = world.watch.judge();
+    check("objects", &|| strays(world));
     lines.iter().for_each(|line| println!("  {line}"));
     found.extend(grown.into_iter().map(|line| format!("it grows: {line}")));
     found
+}
+
+/// Manifests that are kept, and a few objects beside those that they name: of checkpoints that were given up since.
+const KEPT: usize = 3;
+const STRAYS: usize = 8;
+
+/// Checkpoints do not pile up, whoever died while it wrote one.
+fn strays(world: &World) -> Result<String, String> {
+    let objects = world.objects();
+    let names = objects.list("checkpoints").map_err(|e| e.to_string())?;
+    let manifests: Vec<&String> = names.iter().filter(|name| name.ends_with(".manifest")).collect();
+    let texts: Vec<String> = manifests
+        .iter()
+        .filter_map(|name| objects.get(name).ok().flatten())
+        .map(|bytes| String::from_utf8_lossy(&bytes).into_owned())
+        .collect();
+    let states = names.iter().filter(|name| name.ends_with(".state"));
+    let strays: Vec<String> = states.filter(|name| !texts.iter().any(|text| text.contains(*name))).cloned().collect();
+    if manifests.len() > KEPT || strays.len() > STRAYS {
+        return Err(format!("{} manifests, {} objects that none names: {strays:?}", manifests.len(), strays.len()));
+    }
+    Ok(format!(
+        "{} manifests, {} objects, {} of them named by none",
+        manifests.len(),
+        names.len() - manifests.len(),
+        strays.len()
+    ))
 }
 
 /// Panics in what a part said, with the line behind them; that timely's connection ended is how it hears of the end of another process.

@@ -17,7 +17,7 @@ const STOP: Duration = Duration::from_secs(8);
 const GROWN: Duration = Duration::from_millis(700);
 
 /// So long the worst moment for a crash is waited for: longer than from one checkpoint to the next.
-const WORST: Duration = Duration::from_millis(4000);
+const WORST: Duration = Duration::from_millis(6000);
 
 /// Servers are one fault's at a time.
 #[derive(Default)]
@@ -133,6 +133,7 @@ fn crash(world: &World, who: Who, mode: Mode, after: u64) {
         ["store-persist"; 2].map(|l| world.links(l))
     };
     std::thread::sleep(GROWN);
+    worst(world, who); // a crash of one that is only just starting shows nothing
     let at_work = world.at_work();
     links.iter().flatten().for_each(|link| link.set(mode));
     std::thread::sleep(Duration::from_millis(after));
@@ -182,6 +183,7 @@ fn frozen(pids: &[u32], lasts: Duration) {
 /// The workers are frozen together, others go on in their place, and the old ones wake up beside them.
 fn zombies(world: &World, lasts: Duration, servers: &Servers) {
     let _alone = locked(&servers.changing);
+    worst(world, Who::Workers); // who is dead, or only just starting, becomes no zombie
     let pids = world.worker_pids(true);
     let mut workers = locked(&world.workers);
     signal("-STOP", &pids);

@@ -4,7 +4,7 @@
 
 use crate::watch::Watch;
 use std::fs::File;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering::*};
 use std::sync::{Arc, Mutex, MutexGuard};
@@ -69,7 +69,7 @@ pub struct Parts {
 
 impl Parts {
     /// Starts the service manager.
-    pub fn keep(watch: Watch) -> Parts {
+    pub fn keep(watch: Watch, dir: PathBuf) -> Parts {
         let parts = Parts::default();
         let own = parts.clone();
         std::thread::spawn(move || {
@@ -79,6 +79,8 @@ impl Parts {
                 if looked.elapsed() > Watch::EVERY {
                     looked = Instant::now();
                     own.lock().iter().filter_map(|p| Some((p, p.pid()?))).for_each(|(p, pid)| watch.look(&p.name, pid));
+                    let (bytes, files) = taken(&dir);
+                    watch.note("folders", bytes / 1024, files);
                 }
                 std::thread::sleep(LOOK);
             }
@@ -131,6 +133,22 @@ impl Parts {
     pub fn end(&self) {
         self.over.store(true, Release);
     }
+}
+
+/// Bytes and number of the files of a folder, but for what the parts have said.
+fn taken(dir: &Path) -> (u64, u64) {
+    let entries =
+        std::fs::read_dir(dir).into_iter().flatten().flatten().filter_map(|e| Some((e.path(), e.metadata().ok()?)));
+    // the harness writes a file of hosts for each process of a generation
+    let own = |path: &Path| {
+        path.file_name().is_some_and(|name| name.to_string_lossy().starts_with("hosts") && path.extension().is_none())
+    };
+    let of = |(path, of): (PathBuf, std::fs::Metadata)| match of.is_dir() {
+        true => taken(&path),
+        false if path.extension().is_some_and(|e| e == "said") || own(&path) => (0, 0),
+        false => (of.len(), 1),
+    };
+    entries.map(of).fold((0, 0), |all, one| (all.0 + one.0, all.1 + one.1))
 }
 
 /// Waits for an end; `None`: it did not come, and the process was killed.

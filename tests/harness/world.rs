@@ -160,7 +160,7 @@ impl World {
         receiver.set_secrets(vec![Secret::parse(SIGNS).unwrap()]);
         link("hooks").lead(receiver.url().trim_start_matches("http://").trim_end_matches("/hook").parse().unwrap());
         let watch = Watch::new();
-        let parts = Parts::keep(watch.clone());
+        let parts = Parts::keep(watch.clone(), dir.path().to_owned());
         let gateways = vec![local(port()), local(port())];
         let config = dir.path().join("pulse.toml");
         let peers = (0..4).map(|i| Arc::new(Link::new(&format!("peer{i}"), None))).collect();

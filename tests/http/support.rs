@@ -1,7 +1,7 @@
 //! A gateway on a port of its own, a log that can be told to fail, and clients.
 
 use pulse::access::Access;
-use pulse::gateway::{Gateway, GatewayConfig};
+use pulse::gateway::{Gateway, GatewayConfig, SourcesConfig};
 use pulse::log::memory::MemoryLog;
 use pulse::telemetry::Metrics;
 use pulse::telemetry::shared::Shared;
@@ -108,11 +108,14 @@ impl Server {
         Server::with(Log::new(1), Access::open(), config).await
     }
     pub async fn with(log: Arc<Log>, access: Arc<Access>, config: GatewayConfig) -> Server {
+        Server::open(log, access, config, SourcesConfig::default()).await
+    }
+    pub async fn open(log: Arc<Log>, access: Arc<Access>, config: GatewayConfig, sources: SourcesConfig) -> Server {
         let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
         let (address, stop) = (listener.local_addr().unwrap(), CancellationToken::new());
         let metrics = Metrics::new(Mutex::new(prometheus_client::registry::Registry::with_prefix("pulse")));
         let shared = Shared::register(&metrics);
-        let gateway = Gateway::new(log.clone(), access, config, metrics, shared);
+        let gateway = Gateway::new(log.clone(), access, config, metrics, shared).with_sources(sources);
         let served = Some(tokio::spawn(gateway.serve(listener, stop.clone())));
         let client = reqwest::Client::builder().no_proxy().build().unwrap();
         Server { address, log, client, stop, served }

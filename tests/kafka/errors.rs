@@ -106,3 +106,20 @@ fn errors_that_do_not_pass_are_named() {
     until("input to be taken again", || log.append_wait(input(RAW0, &["after"])).is_ok());
     assert_eq!(read(&*log, RAW0), [b"before".to_vec(), b"after".to_vec()]);
 }
+
+/// Without outputs nothing can go on: the process ends, and the next one looks what is there. What is to be done is said.
+#[test]
+fn outputs_that_are_refused_end_the_process_and_say_what_to_allow() {
+    let denied = [Code::RD_KAFKA_RESP_ERR_TOPIC_AUTHORIZATION_FAILED; 1];
+    let output = |log: &KafkaLog| {
+        let outputs = Some((0, 1));
+        log.append(Request { parts: vec![(SCORED0, values(&["score"]))], outputs, ..Request::default() });
+    };
+    let (mock, log, fatal) = mock();
+    log.append_wait(input(RAW0, &["the producer has its number"])).unwrap();
+    mock.request_errors(Api::Produce, &denied);
+    output(&log);
+    let ended = fatal.recv_timeout(Duration::from_secs(30)).unwrap().to_string();
+    let says = ["outputs were not taken", "events.scored", "authorization", "log.kafka.options", "allow it"];
+    assert!(says.iter().all(|said| ended.contains(said)), "{ended}");
+}

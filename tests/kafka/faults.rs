@@ -211,8 +211,19 @@ fn a_topic_made_anew_and_filled_again_is_noticed() {
 /// The topic was deleted and made anew: the offsets that are known mean nothing any more.
 #[test]
 fn a_topic_made_anew_stops_it() {
+    made_anew(false);
+}
+/// The same before the first checkpoint was written.
+#[test]
+fn a_topic_made_anew_stops_it_without_a_checkpoint_too() {
+    made_anew(true);
+}
+fn made_anew(without_checkpoints: bool) {
     let _shared = shared();
     let mut pulse = stopped_after(60);
+    if without_checkpoints {
+        std::fs::remove_dir_all(pulse.data().join("objects/checkpoints")).unwrap();
+    }
     make_anew(&format!("{}events.raw", pulse.kafka.prefix));
     pulse.spawn(1, &[]);
     assert_eq!(pulse.end(Duration::from_secs(30)), 69, "{}", pulse.said());

@@ -113,14 +113,20 @@ fn after_a_move_the_next_event_is_scored_as_if_nothing_had_moved() {
     }
     let device = said(&moved, "p-15").to_string();
     assert!(device.contains("different cards on this device"), "{device}");
-    // the history is there, and it is an ordinary log on brokers: another start, another number of workers
+    // the history is there, an id from before is a duplicate, and the sums agree
     assert_eq!(said(&moved, "p-3"), said(&stayed, "p-3"));
+    moved.send(&cards(3, 4));
+    moved.settled();
+    let audit = moved.audit();
+    assert_eq!((&audit["duplicate"], &audit["scored"]), (&1.into(), &(next.len() as u64).into()), "{audit}");
+    // it is an ordinary log on brokers: another start, another number of workers
     moved.stop();
     moved.spawn(1, &[]);
     moved.ready();
-    let more = events.next(20);
-    moved.send(&more);
-    more.iter().for_each(|event| _ = said(&moved, &id(event)));
+    moved.send(&events.next(20));
+    moved.settled();
+    let audit = moved.audit();
+    assert_eq!((&audit["duplicate"], &audit["scored"]), (&1.into(), &(next.len() as u64 + 20).into()), "{audit}");
     moved.stop();
     // topics that are in use are no place to move to
     let refused = stayed_into(&mut stayed, &to_text);

@@ -57,9 +57,16 @@ impl Pulse {
         self.dir.path().join("data")
     }
     pub fn spawn(&mut self, workers: u64, more: &[&str]) {
+        self.start(workers, &[&["--once"], more].concat());
+    }
+    /// With its parent, which starts it again.
+    pub fn supervised(&mut self, workers: u64) {
+        self.start(workers, &[]);
+    }
+    fn start(&mut self, workers: u64, more: &[&str]) {
         let mut command = Command::new(env!("CARGO_BIN_EXE_pulse"));
         command
-            .args(["run", "--once", "--no-auth", "--workers", &workers.to_string()])
+            .args(["run", "--no-auth", "--workers", &workers.to_string()])
             .args(more)
             .arg("--config")
             .arg(&self.config);
@@ -261,5 +268,17 @@ fn what_is_wrong_at_the_start_is_said_once_with_the_setting() {
         let err = String::from_utf8_lossy(&output.stderr);
         assert_eq!(output.status.code(), Some(code), "{err}");
         assert!(err.contains(said) && !err.contains("starting again"), "{err}");
+    }
+    // parts that share topics do not make them
+    let _shared = shared();
+    let pulse = Pulse::new(address(), 1);
+    for part in ["gateway", "persist", "deliver", "serve", "retrain"] {
+        let output = pulse.command(&[part]);
+        let err = String::from_utf8_lossy(&output.stderr);
+        assert_eq!(output.status.code(), Some(69), "{err}");
+        assert!(
+            err.contains("events.raw") && err.contains("start them first") && err.contains("log.kafka.prefix"),
+            "{err}"
+        );
     }
 }

@@ -21,7 +21,8 @@ use std::sync::Arc;
 
 fn import(data: &Path, files: &[PathBuf], mapping: Option<Mapping>, warm_start: bool) -> Result<Summary, ImportError> {
     let settings = Settings::new(data.into());
-    Import { files: files.into(), mapping, warm_start, seed: 1, settings }.run(&mut |_| {})
+    let (labels, labels_mapping) = (Vec::new(), None);
+    Import { files: files.into(), mapping, labels, labels_mapping, warm_start, seed: 1, settings }.run(&mut |_| {})
 }
 
 fn log(data: &Path) -> Arc<SqliteLog> {
@@ -240,4 +241,48 @@ fn a_folder_in_use_is_left_alone() {
     let _owner = SqliteLog::open(&dir.path().join("log.db"), 1, pulse::log::Options::default()).unwrap();
     let refused = import(dir.path(), &[input], None, false);
     assert!(matches!(refused, Err(ImportError::App(AppError::Log(OpenError::Locked { .. })))), "{refused:?}");
+}
+
+/// Chargebacks of a bank as CSV: on orders that are there they count, the others are told.
+#[test]
+fn verdicts_come_in_from_files_and_are_on_what_is_there() {
+    let dir = tempfile::tempdir().unwrap();
+    let (input, data) = (dir.path().join("events.ndjson"), dir.path().join("data"));
+    let order = |i: u32| {
+        json!({"id": format!("e-{i}"), "type": "order.completed", "time": 1_795_378_560_000_i64 + i64::from(i), "source": "web",
+            "order_id": format!("{i}"), "customer_id": format!("c-{i}"), "amount": 10})
+    };
+    std::fs::write(&input, (0..5).map(|i| format!("{}\n", order(i))).collect::<String>()).unwrap();
+    let (bank, ours) = (dir.path().join("bank.csv"), dir.path().join("ours.ndjson"));
+    std::fs::write(&bank, "Order;Date\n3;01.11.2026\n77;01.11.2026\n4;soon\n").unwrap();
+    let verdict = json!({"time": "2026-11-01T00:00:00Z", "event_id": "e-1", "verdict": "expected"});
+    std::fs::write(&ours, format!("{verdict}\nnonsense\n{{\"event_id\":\"e-1\",\"verdict\":\"expected\"}}\n")).unwrap();
+    let mapping = |verdict: &str| {
+        format!(
+            "[columns]\nOrder = \"order_id\"\nDate = \"time\"\n[constants]\n{verdict} = \"true_positive\"\norigin = \"chargeback\"\nby = \"bank\"\n\
+             [time]\nformat = \"%d.%m.%Y\"\n[csv]\ndelimiter = \";\"\n"
+        )
+    };
+    let typo = Mapping::of_labels(&mapping("verdickt")).unwrap_err().to_string();
+    assert!(typo.contains("verdickt is no member; there are: time, event_id"), "{typo}");
+    let import = |files: Vec<PathBuf>| {
+        let labels_mapping = Some(Mapping::of_labels(&mapping("verdict")).unwrap());
+        let (labels, settings) = (vec![bank.clone(), ours.clone()], Settings::new(data.clone()));
+        Import { files, mapping: None, labels, labels_mapping, warm_start: false, seed: 1, settings }
+            .run(&mut |_| {})
+            .unwrap()
+    };
+    let verdicts = import(vec![input]).verdicts.unwrap();
+    assert_eq!((verdicts.lines, verdicts.recorded, verdicts.rejected), (6, 2, 4), "{verdicts:?}");
+    let codes: Vec<_> = verdicts.reasons.keys().copied().collect();
+    assert_eq!(codes, ["invalid_json", "missing_field", "not_found"], "{verdicts:?}");
+    let labels = records(&data, Topic::Labels);
+    assert_eq!(
+        (&labels[0]["order_id"], &labels[0]["by"], &labels[0]["origin"]),
+        (&json!("3"), &json!("bank"), &json!("chargeback"))
+    );
+    assert!(labels[0]["entities"].as_array().unwrap().contains(&json!("customer:c-3")), "{:?}", labels[0]);
+    assert_eq!((&labels[1]["event_id"], &labels[1]["by"]), (&json!("e-1"), &json!("import")));
+    let again = import(vec![]).verdicts.unwrap();
+    assert_eq!((again.recorded, again.unchanged), (0, 2), "{again:?}");
 }

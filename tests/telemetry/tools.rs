@@ -69,6 +69,61 @@ async fn promtool_and_another_hdr_histogram_read_what_we_write() {
     program.stop().await;
 }
 
+/// Names of metrics in a query.
+fn names(query: &str) -> Vec<String> {
+    let word = |c: char| c.is_ascii_alphanumeric() || c == '_';
+    query.split(|c| !word(c)).filter(|name| name.starts_with("pulse_")).map(str::to_owned).collect()
+}
+
+/// Alerts and dashboard of `deploy` ask for what there is, promtool takes them, and each alert fires when it should.
+#[tokio::test]
+async fn alerts_and_dashboard_ask_for_what_there_is() {
+    let deploy = Path::new(env!("CARGO_MANIFEST_DIR")).join("deploy");
+    let prometheus = deploy.join("prometheus");
+    for words in [["check", "rules", "pulse.rules.yml"], ["test", "rules", "pulse.rules.test.yml"]] {
+        let (fine, said) = run(Command::new(tool("promtool")).args(words).current_dir(&prometheus), "");
+        assert!(fine, "{said}");
+    }
+    let rules = std::fs::read_to_string(prometheus.join("pulse.rules.yml")).unwrap();
+    let alerts = rules.matches("- alert:").count();
+    let test = std::fs::read_to_string(prometheus.join("pulse.rules.test.yml")).unwrap();
+    assert!(test.contains(&format!("exp_samples: [{{value: {alerts}}}]")), "an alert was added without its test");
+    let board: Value = serde_json::from_slice(&std::fs::read(deploy.join("grafana/pulse.json")).unwrap()).unwrap();
+    let targets = board["panels"].as_array().unwrap().iter().flat_map(|panel| panel["targets"].as_array().unwrap());
+    let queries: Vec<&str> = targets.map(|target| target["expr"].as_str().unwrap()).collect();
+    assert!(queries.len() > 15);
+    // promtool reads queries as rules
+    let as_rules: Vec<Value> = queries
+        .iter()
+        .map(|query| serde_json::json!({"record": "one", "expr": query.replace("$__rate_interval", "5m"), "labels": {"query": query}}))
+        .collect();
+    let file = tempfile::NamedTempFile::new().unwrap();
+    let groups = serde_json::json!({"groups": [{"name": "board", "rules": as_rules}]});
+    std::fs::write(file.path(), groups.to_string()).unwrap(); // JSON is YAML
+    let (fine, said) = run(Command::new(tool("promtool")).args(["check", "rules"]).arg(file.path()), "");
+    assert!(fine, "{said}");
+
+    let mut program = Program::start("").await;
+    program.receive().await;
+    assert_eq!(program.batch(&events(0, 50)).await["accepted"], 50);
+    assert_eq!(program.batch(&[serde_json::json!({"id": 1})]).await["accepted"], 0);
+    program.settle(50).await;
+    let mut there = String::new();
+    for address in [&program.gateway, &program.sidecar] {
+        there += &program.get(&format!("http://{address}/metrics")).await;
+    }
+    let mut asked: Vec<String> = queries.iter().flat_map(|query| names(query)).collect();
+    asked.extend(rules.lines().filter(|line| line.contains("expr:")).flat_map(names));
+    assert!(asked.len() > 30);
+    let known =
+        |name: &String| there.lines().any(|line| !line.starts_with('#') && line.split(['{', ' ']).next() == Some(name));
+    // of a log on brokers only
+    let missing: Vec<&String> =
+        asked.iter().filter(|name| !known(name) && *name != "pulse_kafka_consumer_lag_records").collect();
+    assert!(missing.is_empty(), "{missing:?}\n{there}");
+    program.stop().await;
+}
+
 #[tokio::test]
 async fn latencies_are_read_back_by_another_implementation() {
     let mut program = Program::start("").await;

@@ -4,7 +4,7 @@
 
 use super::pack::Tree;
 use super::{DEPTH, LEAF_UNIT, SAMPLE};
-use crate::matrix::Matrix;
+use crate::matrix::{self, Matrix};
 use crate::rng::Rng;
 
 /// Euler's constant, in the average path length of an unsuccessful search.
@@ -30,12 +30,12 @@ pub fn average_path(rows: usize) -> f64 {
 fn grow_tree(rows: Matrix, rng: &mut Rng) -> Tree {
     let mut tree = Tree::default();
     // Breadth first: node, its rows, its depth; children are appended, so a tree is in the order of its levels.
-    let mut queue = std::collections::VecDeque::from([(rng.sample(rows.rows(), SAMPLE), 0)]);
+    let mut queue = std::collections::VecDeque::from([(rng.sample(rows.nrows(), SAMPLE), 0)]);
     let mut nodes = 1;
     while let Some((members, depth)) = queue.pop_front() {
         match cut(rows, &members, rng).filter(|_| depth < DEPTH) {
             Some((column, threshold)) => {
-                let value = |row: &usize| rows.row(*row).get(column).copied().unwrap_or(0.0);
+                let value = |row: &usize| matrix::row(rows, *row).get(column).copied().unwrap_or(0.0);
                 let (left, right): (Vec<usize>, Vec<usize>) = members.iter().partition(|row| value(row) <= threshold);
                 tree.push_inner(column as i32, threshold, nodes, nodes + 1);
                 nodes += 2;
@@ -55,10 +55,10 @@ fn cut(rows: Matrix, members: &[usize], rng: &mut Rng) -> Option<(usize, f32)> {
     if members.len() < 2 {
         return None;
     }
-    let mut untried: Vec<usize> = (0..rows.columns()).collect();
+    let mut untried: Vec<usize> = (0..rows.ncols()).collect();
     while !untried.is_empty() {
         let column = untried.swap_remove(rng.below(untried.len()));
-        let values = members.iter().filter_map(|row| rows.row(*row).get(column).copied());
+        let values = members.iter().filter_map(|row| matrix::row(rows, *row).get(column).copied());
         let (low, high) = values.fold((f32::MAX, f32::MIN), |(low, high), v| (low.min(v), high.max(v)));
         if low < high {
             let threshold = (f64::from(low) + rng.unit() * (f64::from(high) - f64::from(low))) as f32;

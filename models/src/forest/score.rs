@@ -5,7 +5,7 @@
 
 use super::pack::{Full, INNER, Packed};
 use super::{DEPTH, LEAF_UNIT};
-use crate::matrix::{BLOCKS, Block, LANES, MAX_COLUMNS, Matrix, blocks};
+use crate::matrix::{self, BLOCKS, Block, LANES, MAX_COLUMNS, Matrix, blocks};
 
 /// Working memory of [`Packed::path_sums`], reused between calls.
 pub struct Lanes(Vec<Box<Block>>);
@@ -20,12 +20,14 @@ impl Packed {
     /// Sum of the leaf values of every row; `rows` must have this forest's columns (missing ones read as 0).
     pub fn path_sums(&self, rows: Matrix, lanes: &mut Lanes, out: &mut Vec<i32>) {
         let mut from = 0;
-        while from < rows.rows() {
-            let chunk = rows.slice(from, from + BLOCKS * LANES);
-            let used = chunk.rows().div_ceil(LANES);
+        while from < rows.nrows() {
+            let chunk = matrix::part(rows, from, from + BLOCKS * LANES);
+            let used = chunk.nrows().div_ceil(LANES);
             for (number, block) in lanes.0.iter_mut().take(used).enumerate() {
                 for lane in 0..LANES {
-                    for (slot, value) in block.iter_mut().zip(chunk.row(number * LANES + lane)).take(self.columns) {
+                    for (slot, value) in
+                        block.iter_mut().zip(matrix::row(chunk, number * LANES + lane)).take(self.columns)
+                    {
                         if let Some(slot) = slot.get_mut(lane) {
                             *slot = *value;
                         }
@@ -34,7 +36,7 @@ impl Packed {
             }
             let mut sums = [[0; LANES]; BLOCKS];
             self.sum_blocks(lanes.0.get(..used).unwrap_or_default(), &mut sums);
-            out.extend(sums.as_flattened().iter().take(chunk.rows()));
+            out.extend(sums.as_flattened().iter().take(chunk.nrows()));
             from += BLOCKS * LANES;
         }
     }
@@ -108,14 +110,14 @@ mod tests {
         #[test]
         fn packed_equals_the_plain_walk(seed: u64, count in 1usize..150, columns in 1usize..20) {
             let values = rows(count, columns, seed);
-            let matrix = Matrix::new(&values, columns);
+            let matrix = matrix::view(&values, columns);
             let trees = grow(matrix, 7, seed);
             let packed = Packed::new(&trees, columns).unwrap();
             let mut sums = vec![];
             packed.path_sums(matrix, &mut Lanes::default(), &mut sums);
             prop_assert_eq!(sums.len(), count);
             for (i, sum) in sums.iter().enumerate() {
-                let plain: i32 = trees.iter().map(|t| t.path(matrix.row(i)).unwrap()).sum();
+                let plain: i32 = trees.iter().map(|t| t.path(matrix::row(matrix, i)).unwrap()).sum();
                 prop_assert_eq!(*sum, plain);
             }
             prop_assert_eq!(Packed::restore(&packed.store()).unwrap(), packed);
@@ -126,7 +128,7 @@ mod tests {
     fn an_outlier_has_a_short_path() {
         let mut values = rows(500, 4, 1);
         values.extend([100.0; 4]);
-        let matrix = Matrix::new(&values, 4);
+        let matrix = matrix::view(&values, 4);
         let packed = Packed::new(&grow(matrix, 50, 3), 4).unwrap();
         let mut sums = vec![];
         packed.path_sums(matrix, &mut Lanes::default(), &mut sums);

@@ -147,3 +147,29 @@ fn configuration_refuses_unknown_keys() {
     assert!(parse(r#"{"velocity":7}"#).is_err());
     assert!(parse(r#"{"custom":[{"name":"a","when":"true","text":"t","severity":1}]}"#).is_err());
 }
+
+/// `docs/rules.md` names what there is, all of it, and its example is taken.
+#[test]
+fn the_page_on_rules_is_complete() {
+    let here = env!("CARGO_MANIFEST_DIR");
+    let page = std::fs::read_to_string(format!("{here}/../docs/rules.md")).unwrap();
+    let named: Vec<&str> = page.split('`').skip(1).step_by(2).collect();
+    let stands = |name: &str| named.iter().any(|word| *word == name || word.rsplit('.').next() == Some(name));
+    let source = std::fs::read_to_string(format!("{here}/src/rules/names.rs")).unwrap();
+    let mut names: Vec<&str> = source.split('"').skip(1).step_by(2).filter(|text| !text.contains(' ')).collect();
+    names.extend(pulse_models::features::COLUMNS.iter().map(|column| column.0));
+    names.retain(|name| !["signal_", "text", "Name", "event", "features"].contains(name));
+    assert!(names.len() > 80, "{}", names.len());
+    let missing: Vec<&&str> = names.iter().filter(|name| !stands(name)).collect();
+    assert!(missing.is_empty(), "{missing:?}");
+    let roots = ["event.", "customer.", "session.", "device.", "card.", "ip.", "email.", "features."];
+    for word in named.iter().filter(|word| roots.iter().any(|root| word.starts_with(root)) && !word.ends_with('.')) {
+        let scene = |when: String| Rules::compile(&with(rule(&when)));
+        let text = scene(format!("{word} == 'x'")).is_ok();
+        let number = scene(format!("{word} > 1.0")).is_ok();
+        let flag = scene(format!("{word} == true && !{word}")).is_ok();
+        assert!(text || number || flag || *word == "features.NAME", "{word}");
+    }
+    let when = page.lines().find_map(|line| line.strip_prefix("when = \"")?.strip_suffix('"')).unwrap();
+    Rules::compile(&with(rule(when))).unwrap();
+}

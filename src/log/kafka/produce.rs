@@ -40,7 +40,8 @@ impl ClientContext for Deliveries {
             && let Some(state) = self.state.get()
         {
             // the order of what is under way is not known any more: the next process looks
-            state.fail(Fatal::Failed(format!("the producer cannot go on: {reason}")));
+            let way = if reason.contains("authorization") { ALLOW } else { "" };
+            state.fail(Fatal::Failed(format!("the producer cannot go on: {reason}{way}")));
         }
         self.ear.error(error, reason);
     }
@@ -69,12 +70,31 @@ impl ProducerContext for Deliveries {
             }
             // the library gives up all that waits when it cannot go on, and says why by itself: see `error`
             Err((error, _)) if purged(error) => {}
-            Err((error, _)) if tag.slot == ENTRY => {
-                state.fail(Fatal::Failed(format!("pulse.epochs does not take entries: {error}")));
+            Err((error, message)) if tag.slot == ENTRY => {
+                state.fail(Fatal::Failed(format!("entries were not taken: {}", refusal(error, message.topic()))));
             }
-            Err((error, _)) => state.refused(tag.slot, &error.to_string()),
+            Err((error, message)) => state.refused(tag.slot, &refusal(error, message.topic())),
         }
     }
+}
+
+/// What to do where rights are missing.
+const ALLOW: &str =
+    "; the user of log.kafka.options lacks rights: allow it to read, write, describe and create the topics";
+
+/// Why a topic takes no record, and what to do where that is known.
+fn refusal(error: &KafkaError, topic: &str) -> String {
+    use RDKafkaErrorCode::{
+        ClusterAuthorizationFailed, MessageSizeTooLarge, TopicAuthorizationFailed, UnknownTopic,
+        UnknownTopicOrPartition,
+    };
+    let way = match error.rdkafka_error_code() {
+        Some(ClusterAuthorizationFailed | TopicAuthorizationFailed) => ALLOW,
+        Some(MessageSizeTooLarge) => "; set its max.message.bytes to 8388608",
+        Some(UnknownTopic | UnknownTopicOrPartition) => "; the topic is gone: start again to hear what is missing",
+        _ => "",
+    };
+    format!("{topic}: {error}{way}")
 }
 
 fn purged(error: &KafkaError) -> bool {

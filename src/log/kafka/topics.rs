@@ -97,7 +97,8 @@ pub(super) fn ensure(access: &Access, consumer: &BaseConsumer<Ear>, keep_ms: i64
 pub(super) fn find(access: &Access, consumer: &BaseConsumer<Ear>) -> Result<u16, OpenError> {
     let known = look(access, consumer)?;
     if let Some(missing) = used().map(|topic| access.name(topic)).find(|name| known.get(name).is_none()) {
-        return Err(OpenError::Missing(format!("{}: no topic {missing}", access.brokers)));
+        let way = "the workers make the topics, so start them first; or look at log.brokers and log.kafka.prefix";
+        return Err(OpenError::Missing(format!("{}: no topic {missing}; {way}", access.brokers)));
     }
     Ok(known.get(&access.name(Topic::Raw)).map_or(0, |(partitions, _)| *partitions))
 }

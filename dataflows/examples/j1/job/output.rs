@@ -5,7 +5,7 @@
 use super::input::{Block, FEATURES};
 use pulse_models::forest::score::Lanes;
 use pulse_models::forest::{Packed, Tree};
-use pulse_models::matrix::Matrix;
+use pulse_models::matrix;
 use std::fs::File;
 use std::io::Write;
 use std::path::Path;
@@ -62,7 +62,7 @@ impl Output {
     pub fn write(&mut self, block: &Block, forest: &Forest) -> Result<(), String> {
         self.sums.clear();
         self.text.clear();
-        let rows = Matrix::new(block.features.as_flattened(), FEATURES);
+        let rows = matrix::view(block.features.as_flattened(), FEATURES);
         forest.packed.path_sums(rows, &mut self.lanes, &mut self.sums);
         for ((id, (c60, s600)), sum) in block.ids.iter().zip(&block.answers).zip(&self.sums) {
             let path = i64::from(*sum);
