@@ -294,7 +294,7 @@ fn blob(job: &Job, blob: Blob) -> Option<Vec<u8>> {
 }
 
 /// The points of a batch's series and where its partitions are in time.
-fn points(batch: &Boxed, merged: &mut Preaggregate) -> Seen {
+pub fn points(batch: &Batch, merged: &mut Preaggregate) -> Seen {
     let money = batch.context.money();
     let work = working("Points");
     let (mut naming, mut answers) = (series::Naming::default(), Answers::default());
@@ -350,11 +350,12 @@ fn decisions<'s>(
     let start = trackers.recent().to_vec();
     let new = thresholds(scope, counts, due(), trackers, blob_keeper(job, Blob::Thresholds));
     let sink = job.clone();
-    let mut room = 0;
+    let mut each = 0;
     let anomalies = deciding(scope, batches, new, &start, move |batch: Boxed, thresholds, found| {
         let mut parts = BTreeMap::<Partition, Records>::new();
-        decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, room, &mut parts), found);
-        room = parts.values().map(Records::bytes).max().unwrap_or(0);
+        decide_batch(&batch, thresholds, &mut |o| write(&sink.done, &batch, o, each, &mut parts), found);
+        let largest = parts.values().max_by_key(|records| records.len());
+        each = largest.map_or(0, |records| records.bytes() / records.len().max(1));
         found.retain(|a| !sink.quarantines.holds(a.partition, a.offset, Extent::Alert));
         sink.tally.decided(&batch, found.len());
         (sink.output)(me, batch.epoch, parts.into_iter().collect());
@@ -372,15 +373,16 @@ fn decisions<'s>(
     });
 }
 
-/// `room`: bytes that the last batch took; this one is likely to take as many, and growing would copy them.
-fn write(done: &Done, batch: &Batch, output: Outputs, room: usize, parts: &mut BTreeMap<Partition, Records>) {
+/// `each`: bytes that an event of the last batch took; this one's are likely to take about as many, and growing would copy
+/// them.
+fn write(done: &Done, batch: &Batch, output: Outputs, each: usize, parts: &mut BTreeMap<Partition, Records>) {
     let (topic, done) = if output.rejected { (Topic::Rejected, &done.rejected) } else { (Topic::Scored, &done.scored) };
     if done.get(&output.partition).is_some_and(|last| output.offset <= *last) {
         return;
     }
     let cause = Cause { partition: output.partition, offset: output.offset, kind: 0 };
     let meta = Meta { time_ms: batch.clock_ms, cause };
-    let room = if output.rejected { 0 } else { room };
+    let room = if output.rejected { 0 } else { batch.events.len() * (each + each / 8) };
     let records = parts.entry(partition(topic, output.partition));
     records.or_insert_with(|| Records::with_room(batch.events.len(), room)).push(meta, output.value);
 }

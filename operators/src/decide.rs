@@ -42,14 +42,14 @@ fn severity(score: f64, threshold: f64, anomaly: bool) -> Severity {
 }
 
 /// Decides about one event.
-pub fn decide(event: &Event, score: &Score, thresholds: &Thresholds) -> Decision {
+pub fn decide<'a>(event: &Event, score: &Score, thresholds: &'a Thresholds) -> Decision<'a> {
     let threshold_value = of_group(thresholds, event.event_type.group());
     let value = on_scale(score.surprise);
     let anomaly = value >= threshold_value;
     Decision {
         anomaly,
         threshold_value,
-        threshold: thresholds.version.clone(),
+        threshold: &thresholds.version,
         confidence: PRIOR_PRECISION,
         severity: severity(value, threshold_value, anomaly),
     }
@@ -136,7 +136,7 @@ fn fails_in(batch: &Batch, event: &Event, score: &Score) -> Vec<Segment> {
     segments
 }
 
-fn anomaly(batch: &Batch, event: &Event, score: &Score, decision: &Decision, json: &[u8]) -> Anomaly {
+fn anomaly(batch: &Batch, event: &Event, score: &Score, decision: &Decision<'_>, json: &[u8]) -> Anomaly {
     let cause = score.hits.first().map(|hit| hit.rule.clone());
     Anomaly {
         partition: event.partition,

@@ -114,7 +114,7 @@ impl Snapshot for Ids {
 }
 impl Stateful<Probe, Verdict> for Ids {
     fn look(&self, probe: &Probe) -> u32 {
-        self.groups.look(probe.key, |seen| seen.rest as u32)
+        self.groups.look(probe.key, |seen| seen.rest as u32).wrapping_add(self.groups.look_at_first(probe.key))
     }
     fn apply(&mut self, probe: &Probe) -> Verdict {
         let since_ms = probe.received_ms - HORIZON_MS;

@@ -96,8 +96,9 @@ pub struct Summary {
     pub incidents: u64,
 }
 
-/// Bytes gathered before they go to a file.
-const BUFFER: usize = 1 << 20;
+/// Bytes gathered before they go to a file: more at once no longer fit into a core's cache, nor into pages that the kernel
+/// has at hand.
+const BUFFER: usize = 1 << 18;
 
 struct Files {
     open: BTreeMap<Partition, BufWriter<File>>,
@@ -291,10 +292,14 @@ impl Backtest {
         let mut cutter = Cutter::default();
         let (mut records, mut control, mut clock_ms, mut events) =
             (Records::default(), Records::default(), i64::MIN, 0u64);
+        let (mut most, mut most_bytes) = (0, 0);
         let judged = lock(files).judge.is_some();
         while let Some(line) = merged.next_line()? {
             if cutter.before(line.time_ms) {
-                let next = Records::with_room(records.len(), records.bytes());
+                // growing would copy them; what was needed once is forgotten after some epochs
+                most = records.len().max(most - most / 16);
+                most_bytes = records.bytes().max(most_bytes - most_bytes / 16);
+                let next = Records::with_room(most, most_bytes);
                 let (records, control_now) = (std::mem::replace(&mut records, next), std::mem::take(&mut control));
                 replay.epoch(records, control_now, clock_ms, 0).map_err(engine)?;
                 progress(events);

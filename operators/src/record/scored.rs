@@ -19,13 +19,13 @@ pub fn on_scale(surprise: f64) -> f64 {
 
 /// What was decided about an event.
 #[derive(Clone, Debug)]
-pub struct Decision {
+pub struct Decision<'a> {
     /// `score >= threshold_value`
     pub anomaly: bool,
     /// The threshold of its group.
     pub threshold_value: f64,
     /// Version of the threshold.
-    pub threshold: String,
+    pub threshold: &'a str,
     /// Estimated precision at this score.
     pub confidence: f64,
     /// How bad.
@@ -209,7 +209,7 @@ pub fn figures(surprise: f64, base: Option<f64>, rules: Option<f64>) -> String {
 }
 
 /// Appends the whole record.
-pub fn scored(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score, decision: &Decision) {
+pub fn scored(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score, decision: &Decision<'_>) {
     let arena = &batch.arena;
     out.extend_from_slice(b"{\"id\":");
     text(out, arena.get(event.id));
@@ -228,7 +228,7 @@ pub fn scored(out: &mut Vec<u8>, batch: &Batch, event: &Event, score: &Score, de
     member(out, "threshold_value");
     number(out, decision.threshold_value);
     member(out, "threshold");
-    text(out, &decision.threshold);
+    text(out, decision.threshold);
     member(out, "confidence");
     number(out, decision.confidence);
     member(out, "severity");

@@ -253,6 +253,12 @@ impl<S: Keep> KeyGroups<S> {
         g.find(key).and_then(|at| g.slots.get(at)).map_or(0, |slot| into(&slot.state))
     }
 
+    /// The same for the first-born of the key's group, which may be about to expire.
+    pub fn look_at_first(&self, key: u64) -> u32 {
+        let first = |g: &Group<S>| Some(g.slots.get(*g.queue.front()?)?.born);
+        self.groups.get(group_of(key)).and_then(first).unwrap_or(0)
+    }
+
     /// The state of `key` for reading and writing, made by `new` when there is none. `now_ms` decides who is active.
     pub fn touch(&mut self, key: u64, now_ms: i64, new: impl FnOnce() -> S) -> &mut S {
         let group = group_of(key);
