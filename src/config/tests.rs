@@ -49,7 +49,7 @@ fn the_template_as_it_is_changes_nothing_and_explains_every_key() {
 fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
     let text = "[shop]\ncurrency = \"CHF\"\n[gateway]\nbatch_events = 10\n[fx]\nUSD = 0.9\n";
     let variables = [
-        ("PULSE__SHOP__CURRENCY", "USD"),
+        ("PULSE__SHOP__CURRENCY", "SEK"),
         ("PULSE__GATEWAY__ADDR", "127.0.0.1:9000"),
         ("PULSE__ENTITIES__EXTRA", "[\"terminal\"]"),
         ("PULSE__FX__GBP", "1.2"),
@@ -59,7 +59,7 @@ fn the_environment_wins_over_the_file_and_the_file_over_defaults() {
     assert_eq!((config.shop.currency.as_str(), config.gateway.limits.batch_events), ("CHF", 10));
     assert_eq!((config.gateway.addr.port(), config.fx.len()), (9000, 2));
     let config = read(text, &variables).unwrap();
-    assert_eq!(config.shop.currency, "USD");
+    assert_eq!(config.shop.currency, "SEK");
     assert_eq!(config.detect().decode.extra_entities, ["terminal"]);
 }
 
