@@ -6,6 +6,8 @@ mod api;
 mod crash;
 #[path = "deliver/forbidden.rs"]
 mod forbidden;
+#[path = "deliver/kinds.rs"]
+mod kinds;
 #[path = "deliver/outcomes.rs"]
 mod outcomes;
 #[path = "deliver/pace.rs"]

@@ -32,12 +32,24 @@ if [ ! -x "$tools/promtool" ] && ! command -v promtool >/dev/null; then
     rm -r "$unpacked"
 fi
 
+# Alertmanager, which alerts are delivered to: unpacked in the same way
+if [ ! -x "$tools/alertmanager" ] && ! command -v alertmanager >/dev/null; then
+    unpacked=$(mktemp -d)
+    (
+        cd "$unpacked"
+        apt-get download -q prometheus-alertmanager || { as_root apt-get update -q && apt-get download -q prometheus-alertmanager; }
+        dpkg-deb -x prometheus-alertmanager_*.deb .
+    )
+    cp "$unpacked/usr/bin/prometheus-alertmanager" "$tools/alertmanager"
+    rm -r "$unpacked"
+fi
+
 # another implementation reads the latencies back; a server that speaks S3; schemas of compose and Kubernetes
-if ! "$tools/venv/bin/python" -c "import hdrh, moto.server, compose_spec, kubernetes_validate" 2>/dev/null; then
+if ! "$tools/venv/bin/python" -c "import hdrh, moto.server, compose_spec, kubernetes_validate, slack_sdk" 2>/dev/null; then
     python3 -c "import ensurepip, venv" 2>/dev/null || install python3-venv
     python3 -m venv "$tools/venv"
     "$tools/venv/bin/pip" install --quiet --disable-pip-version-check hdrhistogram==0.10.8 'moto[server]==5.2.5' \
-        compose-spec==0.2.1 kubernetes-validate==1.37.0
+        compose-spec==0.2.1 kubernetes-validate==1.37.0 slack-sdk==3.47.0
 fi
 
 # tracking SDKs and signers of others, in Python and in Node

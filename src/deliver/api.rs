@@ -6,10 +6,10 @@
 use super::endpoint::{self, Endpoint, MAX_ENDPOINTS};
 use super::filter::{Filter, Severity};
 use super::guard::Refusal;
-use super::kind::Kind;
+use super::kind::{Kind, SecretUse};
 use super::message::Message;
 use super::outbox::{self, Replay};
-use super::signature::Secret;
+use super::signature::{SECRET_PREFIX, Secret};
 use super::{Deliver, DeliverError, rfc3339};
 use crate::http::Problem;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -26,6 +26,8 @@ use std::time::Duration;
 
 /// Entries of a list, when nothing else is asked for, and at most.
 const LIMIT: (usize, usize) = (100, 1_000);
+/// Longest key of a receiver.
+const MAX_KEY: usize = 500;
 /// Longest description.
 const MAX_DESCRIPTION: usize = 500;
 /// How much longer than the time-out `/test` waits: the attempt may have to wait for its turn.
@@ -116,10 +118,13 @@ fn unknown() -> Problem {
     Problem::new(StatusCode::NOT_FOUND, "not_found", "there is no such endpoint")
 }
 
-/// An endpoint as the API shows it: without its secrets; of the URL everything, for its owner has to know it again.
+/// An endpoint as the API shows it: without its secrets; of the URL everything, for its owner has to know it again, unless it is
+/// the secret.
 fn shown(e: &Endpoint, now_ms: i64) -> Value {
+    let host = || url::Url::parse(&e.url).ok().map(|url| format!("{}/(hidden)", url.origin().ascii_serialization()));
+    let url = if e.kind.address_is_secret() { host().unwrap_or_default() } else { e.url.clone() };
     json!({
-        "id": e.id, "kind": e.kind, "url": e.url, "description": e.description, "types": e.filter.types,
+        "id": e.id, "kind": e.kind, "url": url, "description": e.description, "types": e.filter.types,
         "min_severity": e.filter.min_severity, "groups": e.filter.groups, "rate_per_s": e.rate_per_s,
         "configured": e.configured, "created": rfc3339(e.created_ms), "enabled": e.enabled(),
         "disabled": e.disabled.as_ref().map(|(ms, why)| json!({"at": rfc3339(*ms), "reason": why})),
@@ -202,6 +207,9 @@ async fn list(State(d): State<Arc<Deliver>>, page: Result<Query<Page>, QueryReje
 #[serde(deny_unknown_fields)]
 struct Create {
     url: String,
+    /// Of kinds whose receiver has a key of its own; ours are made here.
+    #[serde(default)]
+    secret: Option<String>,
     #[serde(default)]
     kind: Kind,
     #[serde(default)]
@@ -227,7 +235,7 @@ async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
         return Err(bad("invalid_rate", "above 0 and at most 1000"));
     }
     judge(&d, &wanted.url).await?;
-    let secret = Secret::generate().map_err(|e| DeliverError::Task(e.to_string()))?;
+    let secret = secret_for(wanted.kind, wanted.secret)?;
     let now_ms = d.shared.now_ms();
     let mut new = Endpoint {
         id: format!("ep_{}", uuid::Uuid::now_v7().simple()),
@@ -260,8 +268,23 @@ async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
     new.from_offset = inserted.await?.ok_or_else(|| bad("too_many", format!("at most {MAX_ENDPOINTS} endpoints")))?;
     d.open_lane(&new.id, new.rate_per_s);
     let mut answer = shown(&new, now_ms);
-    answer["secret"] = new.secret.reveal().into();
+    if new.kind.secret_use() == SecretUse::Signs {
+        answer["secret"] = new.secret.reveal().into();
+    }
     Ok((StatusCode::CREATED, Json(answer)).into_response())
+}
+
+/// The secret of a new endpoint: made here where it signs, given where it is the receiver's.
+fn secret_for(kind: Kind, given: Option<String>) -> Result<Secret, Problem> {
+    match (kind.secret_use(), given.as_deref().map(str::trim).filter(|text| !text.is_empty())) {
+        (SecretUse::Signs, None) => Ok(Secret::generate().map_err(|e| DeliverError::Task(e.to_string()))?),
+        (SecretUse::GoesAlong, Some(key)) if key.len() <= MAX_KEY && !key.starts_with(SECRET_PREFIX) => {
+            Ok(Secret::foreign(key))
+        }
+        (SecretUse::GoesAlong, _) => Err(bad("invalid_secret", format!("{} needs its key as `secret`", kind.name()))),
+        (SecretUse::None, None) => Ok(Secret::foreign("")),
+        (_, Some(_)) => Err(bad("invalid_secret", format!("{} takes no `secret`", kind.name()))),
+    }
 }
 
 /// The guard's word on a URL, names looked up.
@@ -377,7 +400,12 @@ fn enabled(e: &Endpoint) -> Result<(), Problem> {
 }
 
 async fn rotate(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer {
-    changeable(&d.found(&id).await?)?;
+    let endpoint = d.found(&id).await?;
+    changeable(&endpoint)?;
+    if endpoint.kind.secret_use() != SecretUse::Signs {
+        let why = "there is no secret of ours: make the destination anew with its new key or address";
+        return Err(Problem::new(StatusCode::CONFLICT, "no_secret", why));
+    }
     let secret = Secret::generate().map_err(|e| DeliverError::Task(e.to_string()))?;
     let until_ms = d.shared.now_ms() + d.shared.config.rotation_hours as i64 * 3_600_000;
     let (name, new) = (id.clone(), secret.clone());

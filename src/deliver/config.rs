@@ -5,9 +5,9 @@
 use super::endpoint::MAX_ENDPOINTS;
 use super::filter::Filter;
 use super::guard::{Guard, Refusal};
-use super::kind::Kind;
+use super::kind::{Kind, SecretUse};
 use super::schedule::SCHEDULE_S;
-use super::signature::Secret;
+use super::signature::{SECRET_PREFIX, Secret};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// `[webhooks]`.
@@ -71,8 +71,9 @@ impl Default for DeliverConfig {
 pub struct StaticEndpoint {
     /// Where to send to.
     pub url: String,
-    /// Signing secret, `whsec_...`. A changed one is rotated in at the next start.
-    pub secret: SecretSetting,
+    /// Of a webhook the signing secret, `whsec_...`; a changed one is rotated in at the next start. Of PagerDuty the routing key.
+    #[serde(default)]
+    pub secret: Option<SecretSetting>,
     /// What for.
     #[serde(default)]
     pub description: String,
@@ -94,6 +95,22 @@ pub struct StaticEndpoint {
 }
 
 impl StaticEndpoint {
+    /// Its secret; an empty one for kinds that have none.
+    pub fn secret(&self) -> Secret {
+        self.secret.as_ref().map_or_else(|| Secret::foreign(""), |setting| setting.0.clone())
+    }
+    /// Does the secret fit the kind?
+    fn check_secret(&self) -> Result<(), String> {
+        let (given, signs) = (self.secret.as_ref().map(|s| &s.0), |s: &Secret| s.reveal().starts_with(SECRET_PREFIX));
+        match (self.kind.secret_use(), given) {
+            (SecretUse::Signs, Some(secret)) if signs(secret) => Ok(()),
+            (SecretUse::Signs, _) => Err("needs a secret, `whsec_` and the base64 of 24 to 64 bytes".into()),
+            (SecretUse::GoesAlong, Some(secret)) if !signs(secret) && !secret.reveal().is_empty() => Ok(()),
+            (SecretUse::GoesAlong, _) => Err("needs the receiver's own key as its secret".into()),
+            (SecretUse::None, None) => Ok(()),
+            (SecretUse::None, Some(_)) => Err(format!("{} has no secret", self.kind.name())),
+        }
+    }
     /// Its wishes.
     pub fn filter(&self) -> Filter {
         Filter { types: self.types.clone(), min_severity: self.min_severity, groups: self.groups.clone() }
@@ -106,14 +123,14 @@ pub struct SecretSetting(pub Secret);
 
 impl Serialize for SecretSetting {
     fn serialize<S: Serializer>(&self, s: S) -> Result<S::Ok, S::Error> {
-        s.serialize_str("whsec_(hidden)")
+        s.serialize_str("(hidden)")
     }
 }
 impl<'de> Deserialize<'de> for SecretSetting {
     fn deserialize<D: Deserializer<'de>>(d: D) -> Result<Self, D::Error> {
         let text = String::deserialize(d)?;
         // The error must not repeat the text: it may be printed.
-        Secret::parse(&text).map(SecretSetting).map_err(serde::de::Error::custom)
+        Secret::stored(&text).map(SecretSetting).map_err(serde::de::Error::custom)
     }
 }
 
@@ -156,6 +173,7 @@ impl DeliverConfig {
             let wrong = |text: String| ConfigError::Endpoint(i, text);
             guard.target(&endpoint.url).map_err(|e: Refusal| wrong(e.to_string()))?;
             endpoint.filter().check().map_err(wrong)?;
+            endpoint.check_secret().map_err(wrong)?;
             range(endpoint.rate_per_s.is_none_or(positive), "endpoints.rate_per_s", "above 0")?;
             if self.endpoints.iter().take(i).any(|e| e.url == endpoint.url && e.kind == endpoint.kind) {
                 return Err(wrong("the same URL stands twice".into()));

@@ -90,8 +90,8 @@ fn read(row: &Row) -> Stored<Endpoint> {
             groups: serde_json::from_str(&row.get::<String>(6)?).map_err(damaged(6))?,
         },
         rate_per_s: row.get(7)?,
-        secret: Secret::parse(&row.get::<String>(8)?).map_err(damaged(8))?,
-        old_secret: old.map(|s| Secret::parse(&s)).transpose().map_err(damaged(9))?,
+        secret: Secret::stored(&row.get::<String>(8)?).map_err(damaged(8))?,
+        old_secret: old.map(|s| Secret::stored(&s)).transpose().map_err(damaged(9))?,
         old_until_ms: row.get::<Option<i64>>(10)?.unwrap_or(0),
         configured: row.get::<i64>(11)? != 0,
         created_ms: row.get(12)?,
@@ -248,7 +248,7 @@ fn configured(id: String, setting: &StaticEndpoint, offset: u64, now_ms: i64) ->
         description: setting.description.clone(),
         filter: setting.filter(),
         rate_per_s: setting.rate_per_s,
-        secret: setting.secret.0.clone(),
+        secret: setting.secret(),
         old_secret: None,
         old_until_ms: 0,
         configured: true,
@@ -263,8 +263,8 @@ fn configured(id: String, setting: &StaticEndpoint, offset: u64, now_ms: i64) ->
 
 fn change_configured(tx: &Db, old: &Endpoint, setting: &StaticEndpoint, offset: u64, old_until_ms: i64) -> Stored<()> {
     let json = |list: &[String]| serde_json::Value::from(list.to_vec()).to_string();
-    if setting.secret.0 != old.secret {
-        rotate(tx, &old.id, &setting.secret.0, old_until_ms)?;
+    if setting.secret() != old.secret {
+        rotate(tx, &old.id, &setting.secret(), old_until_ms)?;
     }
     // With other wishes it counts as a new receiver from here on: the audit goes by its wishes since `from_offset`.
     let from_offset = if setting.filter() == old.filter { old.from_offset } else { offset };

@@ -29,6 +29,7 @@ pub mod resolve;
 pub mod schedule;
 mod sender;
 pub mod signature;
+mod story;
 pub mod transport;
 
 pub use audit::{DeliverySums, delivery_sums};

@@ -56,6 +56,14 @@ impl Secret {
         }
         Ok(Secret { text: text.into(), key })
     }
+    /// As it stands in the store: ours, a receiver's own key (it signs nothing), or none.
+    pub fn stored(text: &str) -> Result<Secret, BadSecret> {
+        if text.starts_with(SECRET_PREFIX) { Secret::parse(text) } else { Ok(Secret::foreign(text)) }
+    }
+    /// A receiver's own key, that goes along; empty where there is none.
+    pub fn foreign(text: &str) -> Secret {
+        Secret { text: text.into(), key: Vec::new() }
+    }
     /// The text, for the store and for the one answer that shows it.
     pub fn reveal(&self) -> &str {
         &self.text

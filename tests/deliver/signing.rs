@@ -72,7 +72,7 @@ async fn a_new_secret_in_the_configuration_is_rotated_in() {
     world.start(config_to(&receiver.url())).stop().await;
     let mut config = config_to(&receiver.url());
     let other = pulse::deliver::signature::Secret::generate().unwrap();
-    config.endpoints[0].secret = pulse::deliver::config::SecretSetting(other.clone());
+    config.endpoints[0].secret = Some(pulse::deliver::config::SecretSetting(other.clone()));
     let deliver = world.start(config);
     world.alert(1);
     let got = arrived(&receiver, 1).await.remove(0);

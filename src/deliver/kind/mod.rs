@@ -1,12 +1,16 @@
 //! Kinds of destinations, one file each. A kind says how a message is written for its receiver and what the receiver's
 //! answer means; everything else (outbox, schedule, guard, transport) is the same for all.
 //!
-//! To add one: a file with the two functions of [`webhook`], and its line in each `match` here.
+//! To add one: a file with a `request`, its line in [`KINDS`] and in each `match` here.
 
+pub mod alertmanager;
+pub mod pagerduty;
+pub mod slack;
 pub mod webhook;
 
 use super::endpoint::Endpoint;
 use super::schedule::Outcome;
+use super::story::Story;
 use super::transport::{Outgoing, Reply};
 use serde::{Deserialize, Serialize};
 
@@ -17,6 +21,25 @@ pub enum Kind {
     /// Standard Webhooks 1.0.0.
     #[default]
     Webhook,
+    /// An incoming webhook of Slack.
+    Slack,
+    /// Prometheus' Alertmanager.
+    Alertmanager,
+    /// PagerDuty's Events API v2.
+    PagerDuty,
+}
+
+const KINDS: [Kind; 4] = [Kind::Webhook, Kind::Slack, Kind::Alertmanager, Kind::PagerDuty];
+
+/// What the secret of a destination is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SecretUse {
+    /// Ours: it signs, and is made here unless it is given.
+    Signs,
+    /// The receiver's: it goes along, and must be given.
+    GoesAlong,
+    /// There is none.
+    None,
 }
 
 impl Kind {
@@ -24,22 +47,40 @@ impl Kind {
     pub fn name(self) -> &'static str {
         match self {
             Kind::Webhook => "webhook",
+            Kind::Slack => "slack",
+            Kind::Alertmanager => "alertmanager",
+            Kind::PagerDuty => "pagerduty",
         }
     }
     /// Reads the name.
     pub fn parse(name: &str) -> Option<Kind> {
-        [Kind::Webhook].into_iter().find(|k| k.name() == name)
+        KINDS.into_iter().find(|k| k.name() == name)
+    }
+    /// What its secret is.
+    pub fn secret_use(self) -> SecretUse {
+        match self {
+            Kind::Webhook => SecretUse::Signs,
+            Kind::PagerDuty => SecretUse::GoesAlong,
+            Kind::Slack | Kind::Alertmanager => SecretUse::None,
+        }
+    }
+    /// Is the address itself what must be kept secret?
+    pub fn address_is_secret(self) -> bool {
+        self == Kind::Slack
     }
     /// Writes one attempt. `body`: the message with its latency, the same bytes for every attempt.
     pub fn request(self, endpoint: &Endpoint, message_id: &str, body: String, now_ms: i64) -> Outgoing {
         match self {
             Kind::Webhook => webhook::request(endpoint, message_id, body, now_ms),
+            Kind::Slack => slack::request(&Story::read(message_id, &body)),
+            Kind::Alertmanager => alertmanager::request(&Story::read(message_id, &body), now_ms),
+            Kind::PagerDuty => pagerduty::request(endpoint, &Story::read(message_id, &body)),
         }
     }
-    /// What the answer means.
+    /// What the answer means: the same for all that speak HTTP.
     pub fn outcome(self, reply: &Reply) -> Outcome {
         match self {
-            Kind::Webhook => webhook::outcome(reply),
+            Kind::Webhook | Kind::Slack | Kind::Alertmanager | Kind::PagerDuty => webhook::outcome(reply),
         }
     }
 }
