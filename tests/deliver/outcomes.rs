@@ -94,7 +94,7 @@ async fn a_slow_loris_times_out_and_does_not_hold_up_others() {
     world.alert(1);
     arrived(&good, 1).await;
     assert!(begin.elapsed().as_millis() < 300, "the other endpoint waits for nobody");
-    until("timed out", || world.count("SELECT count(*) FROM webhook_attempts WHERE reply = 'no answer in time'") == 1)
+    until("timed out", || world.count("SELECT count(*) FROM webhook_attempts WHERE reply = 'no answer in time'") > 0)
         .await;
     deliver.stop().await;
 }

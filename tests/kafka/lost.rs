@@ -95,14 +95,15 @@ fn an_append_whose_answer_is_lost_is_there_once() {
             }
             done.store(true, Release);
         });
-        while !done.load(Acquire) {
+        // a machine that is slow gets its appends behind the losses
+        while !done.load(Acquire) || sent <= 20 {
             log.append_wait(input([RAW0, RAW1][(sent % 2) as usize], &[sent.to_string()])).unwrap();
             sent += 1;
         }
     });
     let swallowed = proxy.swallowed.load(Acquire);
     println!("{sent} appends, {swallowed} bytes of answers lost");
-    assert!(swallowed > 0 && sent > 20);
+    assert!(swallowed > 0);
     for (p, first) in [(RAW0, 0), (RAW1, 1)] {
         let want: Vec<Vec<u8>> = (first..sent).step_by(2).map(|i| i.to_string().into_bytes()).collect();
         assert_eq!(read(&*log, p), want);
