@@ -32,8 +32,9 @@ if [ ! -x "$tools/promtool" ] && ! command -v promtool >/dev/null; then
     rm -r "$unpacked"
 fi
 
-# Alertmanager, which alerts are delivered to: unpacked in the same way
-if [ ! -x "$tools/alertmanager" ] && ! command -v alertmanager >/dev/null; then
+# Alertmanager, which alerts are delivered to: unpacked in the same way, but for its templates, whose place it has built in
+templates=/usr/share/prometheus/alertmanager
+if [ ! -x "$tools/alertmanager" ] || [ ! -e "$templates/default.tmpl" ]; then
     unpacked=$(mktemp -d)
     (
         cd "$unpacked"
@@ -41,6 +42,8 @@ if [ ! -x "$tools/alertmanager" ] && ! command -v alertmanager >/dev/null; then
         dpkg-deb -x prometheus-alertmanager_*.deb .
     )
     cp "$unpacked/usr/bin/prometheus-alertmanager" "$tools/alertmanager"
+    as_root mkdir -p "$templates"
+    as_root cp "$unpacked$templates"/*.tmpl "$templates/"
     rm -r "$unpacked"
 fi
 
