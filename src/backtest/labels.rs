@@ -6,28 +6,13 @@
 use super::BacktestError;
 use super::input::plain;
 use crate::json::Time;
+pub use pulse_dataflows::retrain::Verdict;
 use serde::Deserialize;
 use std::collections::{BTreeMap, HashMap};
 use std::fs::File;
 use std::io::{BufRead, Error, ErrorKind};
 use std::path::Path;
 use xxhash_rust::xxh3::xxh3_64;
-
-/// The contract's verdicts.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Verdict {
-    /// Trouble.
-    TruePositive,
-    /// None.
-    FalsePositive,
-    /// Unusual but fine: counts neither way.
-    Expected,
-    /// Of something judged already: counts neither way.
-    Duplicate,
-    /// Undoes the earlier one of the same author.
-    Withdrawn,
-}
 
 /// A stretch of time of a series.
 #[derive(Clone, Debug, PartialEq, Deserialize)]

@@ -69,7 +69,8 @@ impl Default for DeliverConfig {
 #[derive(Clone, Debug, Serialize, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct StaticEndpoint {
-    /// Where to send to.
+    /// Where to send to. Printed up to its host only: of Slack the path is the secret, and of many webhooks too.
+    #[serde(serialize_with = "host_only")]
     pub url: String,
     /// Of a webhook the signing secret, `whsec_...`; a changed one is rotated in at the next start. Of PagerDuty the routing key.
     #[serde(default)]
@@ -115,6 +116,11 @@ impl StaticEndpoint {
     pub fn filter(&self) -> Filter {
         Filter { types: self.types.clone(), min_severity: self.min_severity, groups: self.groups.clone() }
     }
+}
+
+fn host_only<S: Serializer>(url: &str, s: S) -> Result<S::Ok, S::Error> {
+    let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+    s.serialize_str(&format!("{origin}/(hidden)"))
 }
 
 /// A secret in the configuration; hidden wherever the configuration is printed.
@@ -203,6 +209,11 @@ mod tests {
         assert_eq!(config.check(), Ok(()));
         assert!(!serde_json::to_string(&config).unwrap().contains(&SECRET[6..]));
         assert!(!format!("{config:?}").contains(&SECRET[6..]));
+        let slack = "[[endpoints]]\nkind = \"slack\"\nurl = \"https://hooks.slack.com/services/T0/B0/hush\"\n";
+        let config: DeliverConfig = toml::from_str(slack).unwrap();
+        assert_eq!(config.check(), Ok(()));
+        let printed = serde_json::to_string(&config).unwrap();
+        assert!(printed.contains("https://hooks.slack.com/(hidden)") && !printed.contains("hush"), "{printed}");
         assert!(toml::from_str::<DeliverConfig>("unknown = 1").is_err());
         let error = toml::from_str::<SecretSetting>("secret = \"whsec_hush\"").unwrap_err();
         assert!(!error.message().contains("hush"));

@@ -18,8 +18,8 @@ use std::time::Duration;
 const FOLDER: &str = "objects";
 /// What begins an address on S3.
 const S3: &str = "s3://";
-#[cfg(feature = "s3")]
 /// Written and removed when a store is opened: rights and addresses are wrong at the start, not hours later.
+#[cfg(feature = "s3")]
 const PROBE: &str = "probe";
 
 /// `[objects]`

@@ -124,6 +124,7 @@ signal() { # which, to all its processes
 
 stop() { # how
   BIN=$(bindir)
+  # frozen it would not stop; where nothing runs there is nobody to wake
   [ ! -d "$DATA" ] || signal CONT 2>/dev/null || true
   [ -n "$BIN" ] && [ -d "$DATA" ] && running || return 0
   as "$BIN/pg_ctl" -D "$DATA" -m "$1" -w stop >/dev/null
