@@ -18,6 +18,7 @@ pub mod explain;
 pub mod gateway;
 pub mod http;
 pub mod import;
+pub mod insights;
 pub mod json;
 pub mod log;
 pub mod persist;

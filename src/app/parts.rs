@@ -8,6 +8,7 @@ use crate::deliver::{self, Deliver};
 use crate::engine::registry::Registry;
 use crate::gateway::Gateway;
 use crate::http::health;
+use crate::insights::Style;
 use crate::persist::{self, Persist};
 use crate::retrain::live::Live;
 use crate::sidecar;
@@ -109,6 +110,7 @@ pub(super) fn sidecar(
         registry: Some(Arc::new(models::Models::new(registry, of.log.clone()))),
         webhooks,
         targets: settings.kpi.clone(),
+        style: Style::of(&settings.detect.decode),
         checks: Vec::new(),
     })
 }

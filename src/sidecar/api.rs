@@ -217,6 +217,13 @@ fn routes(api: Api) -> Api {
         .post(ADMIN, "/api/v1/incidents/{id}/ack", "Take an incident on", incidents::ack)
         .get(READ, "/api/v1/series", "Values and what was expected", &[&SERIES], figures::series)
         .get(READ, "/api/v1/kpis", "Figures against their targets", &[&PAGE[..2]], figures::kpis)
+        .get(
+            READ,
+            "/api/v1/insights",
+            "What changed against earlier weeks, and where",
+            &[&PAGE[..2]],
+            figures::insights,
+        )
         .get(READ, "/api/v1/models", "Models", &[], models::list)
         .get(READ, "/api/v1/models/{version}", "One model", &[], models::one)
         .post(ADMIN, "/api/v1/models/{version}/promote", "Switch to a model, while events flow", models::promote)

@@ -1,4 +1,4 @@
-//! Series, figures against their targets, and the audit.
+//! Series, figures against their targets, insights, and the audit.
 
 use super::api::Shared;
 use super::params::{Params, bad};
@@ -6,9 +6,10 @@ use super::{Answer, views};
 use crate::access::refusals::{self, Refusal};
 use crate::audit::{self, AuditReport};
 use crate::http::Problem;
+use crate::insights::{HOUR_MS, Window, digest};
 use crate::json::rfc3339;
 use crate::store::now_ms;
-use crate::store::query::{kpis, series};
+use crate::store::query::{kpis, series, tracks};
 use axum::extract::State;
 use axum::http::Uri;
 use serde_json::json;
@@ -17,6 +18,9 @@ use std::sync::Arc;
 /// Time that is shown when none is named: of series three hours, of figures seven days.
 const SERIES_MS: i64 = 3 * 3_600_000;
 const KPIS_MS: i64 = 7 * 86_400_000;
+/// Hours of a digest when none are named, and at most: the scan costs their square.
+const DIGEST_HOURS: i64 = 24;
+const MOST_HOURS: usize = 168;
 /// Refusals that are shown: the latest.
 const REFUSALS: i64 = 100;
 
@@ -78,6 +82,32 @@ pub async fn kpis(State(inner): Shared, uri: Uri) -> Answer {
     let latency = inner.parts.shared.latency.figures();
     Ok(views::json(&json!({"from": rfc3339(from_ms), "to": rfc3339(to_ms), "figures": figures,
         "targets": inner.parts.targets, "latency": latency})))
+}
+
+/// `/insights`
+pub async fn insights(State(inner): Shared, uri: Uri) -> Answer {
+    let mut params = Params::of(&uri)?;
+    let (from, to) = params.times()?;
+    let hour = |ms: i64| ms.div_euclid(HOUR_MS);
+    let to = hour(to.unwrap_or_else(now_ms));
+    let from = from.map_or(to - DIGEST_HOURS, hour);
+    let hours = usize::try_from(to.saturating_sub(from)).ok().filter(|hours| (1..=MOST_HOURS).contains(hours));
+    let hours = hours.ok_or_else(|| bad("from", "at least an hour and at most a week before to"))?;
+    let window = Window { from_ms: from * HOUR_MS, hours };
+    let asked = window.clone();
+    let tracks = inner.ask(move |db| tracks::read(db, &asked)).await?;
+    let weeks = tracks.iter().map(|track| track.before.len()).max().unwrap_or(0);
+    let items: Vec<_> = digest(&window, &tracks, &inner.parts.style)
+        .iter()
+        .map(|insight| {
+            let mut item = json!(insight);
+            item["from"] = json!(rfc3339(insight.from_ms));
+            item["to"] = json!(rfc3339(insight.to_ms));
+            item
+        })
+        .collect();
+    let (from, to) = (rfc3339(window.from_ms), rfc3339(to * HOUR_MS));
+    Ok(views::json(&json!({"from": from, "to": to, "weeks": weeks, "items": items, "next": null})))
 }
 
 /// The sums, and who asked for what the key does not allow.

@@ -84,6 +84,8 @@ pub struct Parts {
     pub webhooks: Option<Arc<Deliver>>,
     /// Targets of the figures.
     pub targets: KpiTargets,
+    /// How the shop writes amounts and times.
+    pub style: crate::insights::Style,
     /// Checks of `/readyz`.
     pub checks: Vec<Check>,
 }

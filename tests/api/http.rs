@@ -6,12 +6,14 @@ use base64::Engine;
 use pulse::access::{Access, Scopes};
 use pulse::deliver::{Deliver, DeliverConfig, Setup};
 use pulse::http::health::Check;
+use pulse::insights::Style;
 use pulse::log::MemoryLog;
 use pulse::persist::{Options, Worker};
 use pulse::sidecar::{KpiTargets, Parts, Registry, RegistryRefusal, serve};
 use pulse::telemetry::Metrics;
 use pulse::telemetry::shared::{Shared, Stage};
 use pulse_dataflows::ports::Topic;
+use pulse_operators::record::DecodeConfig;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -71,6 +73,7 @@ impl Running {
             shared: shared.clone(),
             registry: Some(Arc::new(Models)),
             targets: KpiTargets::default(),
+            style: Style::of(&DecodeConfig::default()),
             checks: vec![Check::new("store", || Ok(()))],
         };
         tokio::spawn(serve(parts, listener, stop.clone()));
@@ -117,7 +120,7 @@ impl Drop for Running {
     }
 }
 
-const ROUTES: [&str; 38] = [
+const ROUTES: [&str; 39] = [
     "delete /api/v1/webhooks",
     "delete /api/v1/webhooks/{id}",
     "get /",
@@ -128,6 +131,7 @@ const ROUTES: [&str; 38] = [
     "get /api/v1/events/{id}",
     "get /api/v1/incidents",
     "get /api/v1/incidents/{id}",
+    "get /api/v1/insights",
     "get /api/v1/kpis",
     "get /api/v1/models",
     "get /api/v1/models/{version}",
@@ -449,6 +453,47 @@ async fn series_models_rejects_and_health_answer() {
     let decoded: hdrhistogram::Histogram<u64> =
         hdrhistogram::serialization::Deserializer::new().deserialize(&mut bytes.as_slice()).unwrap();
     assert_eq!((decoded.len(), decoded.max() / 10), (1, 700));
+}
+
+/// Minutes of two weeks; in the last three hours of the second nothing comes from one country.
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn insights_say_what_changed_and_where() {
+    const HOUR: i64 = 3_600_000;
+    let mut running = Running::start(false).await;
+    let (end, mut offset) = (T0 / HOUR * HOUR, 0);
+    let mut minutes = |to: i64, hours: i64, german: f64| {
+        for at in (to - hours * HOUR..to).step_by(60_000) {
+            let segment = |dimensions: Value, orders: f64| json!({"anomalous": [], "dimensions": dimensions, "points": {"orders": [orders, 0.0, 10.0]}});
+            let segments = [
+                segment(json!({}), german + 2.0),
+                segment(json!({"country": "DE"}), german),
+                segment(json!({"country": "AT"}), 2.0),
+            ];
+            let closed = json!({"type": "series.closed", "timestamp": at,
+                "data": {"bucket_ms": at, "amended": false, "segments": segments}});
+            put(&running.log, Topic::Alerts, meta(at, offset, 1), closed.to_string());
+            offset += 1;
+        }
+    };
+    minutes(end - 168 * HOUR, 24, 3.0);
+    minutes(end - 3 * HOUR, 21, 3.0);
+    minutes(end, 3, 0.0);
+    running.persist();
+    let answer = running.get(&format!("/api/v1/insights?to={T0}")).await;
+    assert_eq!(answer["weeks"], 1);
+    let [one] = answer["items"].as_array().unwrap().as_slice() else { panic!("{answer}") };
+    assert_eq!((&one["direction"], &one["lasts"], &one["to"]), (&json!("down"), &json!(true), &answer["to"]));
+    let of = |i: usize| (&one["evidence"][i]["dimensions"], &one["evidence"][i]["value"], &one["evidence"][i]["usual"]);
+    assert_eq!(of(0), (&json!(""), &json!(360.0), &json!(900.0)));
+    assert_eq!(of(1), (&json!("country=DE"), &json!(0.0), &json!(540.0)));
+    assert!(one["headline"].as_str().unwrap().starts_with("Orders fell by 60 %: 360 in place of 900, since "), "{one}");
+    assert_eq!(one["place"], "Of −540 are country DE −540, the rest +0.");
+    // a time before any week to compare with
+    let first = running.get(&format!("/api/v1/insights?to={}", end - 168 * HOUR)).await;
+    assert_eq!((&first["weeks"], &first["items"]), (&json!(0), &json!([])));
+    for wrong in ["from=5&to=5", "from=0&to=604800001000"] {
+        assert_eq!(running.problem("GET", &format!("/api/v1/insights?{wrong}"), 0, None).await.0, 400, "{wrong}");
+    }
 }
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]

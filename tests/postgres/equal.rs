@@ -9,6 +9,7 @@ use pulse::deliver::{Deliver, DeliverConfig, Setup};
 use pulse::engine::objects::Objects;
 use pulse::engine::registry::Registry;
 use pulse::engine::{Engine, Options};
+use pulse::insights::Style;
 use pulse::log::MemoryLog;
 use pulse::persist::{self, Worker};
 use pulse::sidecar::{KpiTargets, Parts, router};
@@ -17,6 +18,7 @@ use pulse::store::{Store, Target};
 use pulse::telemetry::Metrics;
 use pulse::telemetry::shared::Shared;
 use pulse_dataflows::ports::{EventLog, Meta, Records, Request, Topic, partition};
+use pulse_operators::record::DecodeConfig;
 use serde_json::{Value, json};
 use std::collections::BTreeSet;
 use std::sync::Arc;
@@ -72,6 +74,7 @@ impl Side {
             registry: None,
             webhooks: Some(deliver.clone()),
             targets: KpiTargets::default(),
+            style: Style::of(&DecodeConfig::default()),
             checks: Vec::new(),
         });
         Side(router, deliver)
@@ -94,6 +97,7 @@ async fn every_route_answers_the_same_from_both_stores() {
     let span = format!("from={}&to={}", from - 1, to + 3_600_000);
     let mut waiting: Vec<String> = vec![
         format!("/api/v1/kpis?{span}"),
+        format!("/api/v1/insights?{span}"),
         "/api/v1/audit".into(),
         "/api/v1/webhooks".into(),
         "/api/v1/events/none".into(),

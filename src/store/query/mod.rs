@@ -10,6 +10,7 @@ pub mod kpis;
 pub mod labels;
 pub mod rejects;
 pub mod series;
+pub mod tracks;
 
 use crate::store::db::Value;
 use base64::Engine;
