@@ -14,7 +14,7 @@ use pulse_operators::state::entity::EntityState;
 use pulse_operators::state::groups::{KEY_GROUPS, Section};
 use pulse_operators::state::seen::Seen;
 use serde::{Deserialize, Serialize};
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 pub use pulse_operators::state::groups::ROTATE;
 
@@ -111,36 +111,107 @@ pub enum CheckpointError {
     Damaged(&'static str),
 }
 
-type Rows<S> = BTreeMap<u64, Option<(u64, S)>>;
+/// Rows of a key-group: key, birth number, state.
+pub type Rows<S> = Vec<(u64, u64, S)>;
 
-struct Table<S> {
-    groups: Vec<(Rows<S>, bool)>,
+/// A key-group of one table, decoded.
+pub enum Group {
+    /// Ids seen.
+    Ids(Rows<Seen>),
+    /// Entities of a kind, by its place in [`TABLES`].
+    Entities(usize, Rows<EntityState>),
+    /// The user's own series.
+    Samples(Rows<SampleState>),
 }
-impl<S: for<'a> bitcode::Decode<'a>> Table<S> {
-    fn new() -> Self {
-        Table { groups: (0..KEY_GROUPS).map(|_| (BTreeMap::new(), false)).collect() }
-    }
-    /// Newest first: what is there already wins. Groups that this section completes go to `whole`.
-    fn take(&mut self, group: u16, full: bool, bytes: &[u8], whole: &mut Vec<usize>) -> Result<(), CheckpointError> {
-        let Some((rows, complete)) = self.groups.get_mut(usize::from(group)) else {
-            return Err(CheckpointError::Damaged("key-group out of range"));
-        };
-        if *complete {
-            return Ok(());
-        }
+
+/// The sections of each key-group, newest first, as far as they say something: what is to be decoded. Groups are apart from each
+/// other, so that several threads can share them.
+pub struct Plan<'a> {
+    groups: Vec<(u8, u16, Vec<&'a [u8]>)>,
+    blobs: BTreeMap<u16, Vec<u8>>,
+}
+
+/// Newest first: a key's first row says what it is.
+fn rows<S: for<'b> bitcode::Decode<'b>>(sections: &[&[u8]]) -> Result<Rows<S>, CheckpointError> {
+    let (mut out, mut known) = (Rows::new(), BTreeSet::new());
+    for bytes in sections {
         let decoded: Vec<(u64, u64, Option<S>)> =
             bitcode::decode(bytes).map_err(|_| CheckpointError::Damaged("rows cannot be decoded"))?;
+        out.reserve(decoded.len());
         for (key, born, state) in decoded {
-            rows.entry(key).or_insert_with(|| state.map(|state| (born, state)));
+            if sections.len() == 1 || known.insert(key) {
+                out.extend(state.map(|state| (key, born, state)));
+            }
         }
-        if full {
-            whole.push(usize::from(group));
-        }
-        Ok(())
     }
-    fn finish(self) -> Vec<Vec<(u64, u64, S)>> {
-        let of = |rows: Rows<S>| rows.into_iter().filter_map(|(k, v)| v.map(|(b, s)| (k, b, s))).collect();
-        self.groups.into_iter().map(|(rows, _)| of(rows)).collect()
+    Ok(out)
+}
+
+impl<'a> Plan<'a> {
+    /// Of the objects that a manifest names, newest first, decompressed.
+    pub fn of(objects: &'a [Vec<u8>]) -> Result<Plan<'a>, CheckpointError> {
+        let (mut groups, mut closed) = (BTreeMap::<(u8, u16), Vec<&[u8]>>::new(), BTreeSet::new());
+        let mut blobs = BTreeMap::new();
+        for object in objects {
+            let (mut rest, mut whole) = (&object[..], Vec::new());
+            while let Some((head, tail)) = rest.split_first_chunk::<8>() {
+                let [table, full, a, b, len @ ..] = *head;
+                let group = u16::from_le_bytes([a, b]);
+                let body = tail.split_at_checked(u32::from_le_bytes(len) as usize);
+                let (body, tail) = body.ok_or(CheckpointError::Damaged("frame is cut off"))?;
+                rest = tail;
+                match table {
+                    BLOBS => drop(blobs.entry(group).or_insert_with(|| body.to_vec())),
+                    kind if kind != IDS && kind != SAMPLES && usize::from(kind) >= TABLES.len() => {
+                        return Err(CheckpointError::Damaged("unknown table"));
+                    }
+                    _ if usize::from(group) >= KEY_GROUPS => {
+                        return Err(CheckpointError::Damaged("key-group out of range"));
+                    }
+                    _ if closed.contains(&(table, group)) => {}
+                    _ => {
+                        groups.entry((table, group)).or_default().push(body);
+                        whole.extend((full == 1).then_some((table, group)));
+                    }
+                }
+            }
+            closed.extend(whole);
+        }
+        Ok(Plan { groups: groups.into_iter().map(|((table, group), all)| (table, group, all)).collect(), blobs })
+    }
+    /// How many there are.
+    pub fn len(&self) -> usize {
+        self.groups.len()
+    }
+    /// Is there none?
+    pub fn is_empty(&self) -> bool {
+        self.groups.is_empty()
+    }
+    /// Decodes one of them.
+    pub fn decode(&self, at: usize) -> Result<Group, CheckpointError> {
+        let (table, _, sections) = self.groups.get(at).ok_or(CheckpointError::Damaged("no such group"))?;
+        Ok(match *table {
+            IDS => Group::Ids(rows(sections)?),
+            SAMPLES => Group::Samples(rows(sections)?),
+            kind => Group::Entities(usize::from(kind), rows(sections)?),
+        })
+    }
+    /// All together; `decoded` has the place of each.
+    pub fn finish(self, decoded: Vec<(usize, Group)>) -> State {
+        fn empty<S>() -> Vec<Rows<S>> {
+            (0..KEY_GROUPS).map(|_| Rows::new()).collect()
+        }
+        let entities = TABLES.iter().map(|_| empty()).collect();
+        let mut state = State { ids: empty(), entities, samples: empty(), blobs: self.blobs };
+        for (at, group) in decoded {
+            let Some(number) = self.groups.get(at).map(|(_, number, _)| usize::from(*number)) else { continue };
+            match group {
+                Group::Ids(rows) => state.ids[number] = rows,
+                Group::Samples(rows) => state.samples[number] = rows,
+                Group::Entities(kind, rows) => state.entities[kind][number] = rows,
+            }
+        }
+        state
     }
 }
 
@@ -148,11 +219,11 @@ impl<S: for<'a> bitcode::Decode<'a>> Table<S> {
 #[derive(Default)]
 pub struct State {
     /// Ids seen.
-    pub ids: Vec<Vec<(u64, u64, Seen)>>,
+    pub ids: Vec<Rows<Seen>>,
     /// By kind, in the order of [`TABLES`].
-    pub entities: Vec<Vec<Vec<(u64, u64, EntityState)>>>,
+    pub entities: Vec<Vec<Rows<EntityState>>>,
     /// The user's own series.
-    pub samples: Vec<Vec<(u64, u64, SampleState)>>,
+    pub samples: Vec<Rows<SampleState>>,
     /// Small state.
     pub blobs: BTreeMap<u16, Vec<u8>>,
 }
@@ -160,50 +231,11 @@ pub struct State {
 impl State {
     /// Forgets the key-groups that are others'.
     pub fn keep(&mut self, own: impl Fn(usize) -> bool) {
-        fn keep<S>(groups: &mut [Vec<S>], own: &impl Fn(usize) -> bool) {
+        fn keep<S>(groups: &mut [Rows<S>], own: &impl Fn(usize) -> bool) {
             groups.iter_mut().enumerate().filter(|(group, _)| !own(*group)).for_each(|(_, rows)| *rows = Vec::new());
         }
         keep(&mut self.ids, &own);
         keep(&mut self.samples, &own);
         self.entities.iter_mut().for_each(|groups| keep(groups, &own));
-    }
-    /// From the objects that a manifest names, newest first, decompressed.
-    pub fn decode(objects: impl Iterator<Item = Vec<u8>>) -> Result<State, CheckpointError> {
-        let mut ids = Table::<Seen>::new();
-        let mut samples = Table::<SampleState>::new();
-        let mut entities: Vec<Table<EntityState>> = TABLES.iter().map(|_| Table::new()).collect();
-        let mut blobs = BTreeMap::new();
-        for object in objects {
-            let mut rest = &object[..];
-            let mut whole: BTreeMap<u8, Vec<usize>> = BTreeMap::new();
-            while let Some((head, tail)) = rest.split_first_chunk::<8>() {
-                let [table, full, a, b, len @ ..] = *head;
-                let (group, full) = (u16::from_le_bytes([a, b]), full == 1);
-                let body = tail.split_at_checked(u32::from_le_bytes(len) as usize);
-                let (body, tail) = body.ok_or(CheckpointError::Damaged("frame is cut off"))?;
-                rest = tail;
-                let done = whole.entry(table).or_default();
-                match table {
-                    IDS => ids.take(group, full, body, done)?,
-                    SAMPLES => samples.take(group, full, body, done)?,
-                    BLOBS => drop(blobs.entry(group).or_insert_with(|| body.to_vec())),
-                    kind => match entities.get_mut(usize::from(kind)) {
-                        Some(table) => table.take(group, full, body, done)?,
-                        None => return Err(CheckpointError::Damaged("unknown table")),
-                    },
-                }
-            }
-            for (table, groups) in whole {
-                for group in groups {
-                    match table {
-                        IDS => ids.groups[group].1 = true,
-                        SAMPLES => samples.groups[group].1 = true,
-                        kind => entities[usize::from(kind)].groups[group].1 = true,
-                    }
-                }
-            }
-        }
-        let entities = entities.into_iter().map(Table::finish).collect();
-        Ok(State { ids: ids.finish(), entities, samples: samples.finish(), blobs })
     }
 }

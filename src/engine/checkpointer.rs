@@ -100,15 +100,31 @@ pub struct Checkpointer {
     pub fatal: fn(&Fatal),
 }
 
+/// A checkpoint's object, compressed piece by piece: as it is it may be as large as the state.
+struct Object(zstd::stream::Encoder<'static, Vec<u8>>);
+impl Object {
+    fn new() -> std::io::Result<Object> {
+        zstd::stream::Encoder::new(Vec::new(), LEVEL).map(Object)
+    }
+    fn write_all(&mut self, bytes: &[u8]) -> std::io::Result<()> {
+        std::io::Write::write_all(&mut self.0, bytes)
+    }
+    fn finish(self) -> std::io::Result<Vec<u8>> {
+        self.0.finish()
+    }
+}
+
 impl Checkpointer {
     /// Ends when all workers have.
     pub fn run(mut self, from: &Receiver<Piece>) -> Result<(), ObjectError> {
-        let (mut object, mut positions, mut done, mut begun) = (Vec::new(), 0, 0, None);
+        let (mut object, mut bytes, mut positions, mut done, mut begun) = (Object::new()?, Vec::new(), 0, 0, None);
         let first = matches!(self.duty, Duty::Manifest(..));
         let (mut epoch, mut times) = (0, BTreeMap::new());
         for piece in from {
             let since = *begun.get_or_insert_with(Instant::now);
-            encode(&piece, &mut object);
+            encode(&piece, &mut bytes);
+            object.write_all(&bytes)?;
+            bytes.clear();
             match piece {
                 Piece::Position(position) => {
                     epoch = position.entry.epoch;
@@ -124,10 +140,10 @@ impl Checkpointer {
                 _ => {}
             }
             if positions == self.workers && done == pieces(self.workers, first) {
-                let (bytes, times) = (std::mem::take(&mut object), std::mem::take(&mut times));
+                let (whole, times) = (std::mem::replace(&mut object, Object::new()?), std::mem::take(&mut times));
                 (positions, done, begun) = (0, 0, None);
                 // a disk that is full costs checkpoints, not events: the old ones stay
-                let own = self.put(epoch, &bytes);
+                let own = self.put(epoch, whole);
                 if let Err(error) = &own {
                     tracing::error!(%error, "a checkpoint's object cannot be written");
                     self.end_on_disk_failure(error);
@@ -200,13 +216,13 @@ impl Checkpointer {
     }
 
     /// Writes this process's object; its name and checksum.
-    fn put(&self, epoch: u64, object: &[u8]) -> Result<(String, u64), ObjectError> {
+    fn put(&self, epoch: u64, object: Object) -> Result<(String, u64), ObjectError> {
         // a replay may come to the same epoch in another generation, with other copies
         let name = match &self.duty {
             Duty::Manifest(..) => format!("{FOLDER}/{epoch:012}.{:x}.state", self.log.generation()),
             Duty::Report(process, _) => format!("{FOLDER}/{epoch:012}.{:x}.{process}.state", self.log.generation()),
         };
-        let bytes = zstd::stream::encode_all(object, LEVEL)?;
+        let bytes = object.finish()?;
         let sum = xxh3_64(&bytes);
         self.told.bytes.store(bytes.len() as u64, Ordering::Relaxed);
         self.objects.put(&name, bytes)?;

@@ -6,9 +6,10 @@
 
 use crate::engine::manifest::{FOLDER, Manifest};
 use crate::engine::objects::{ObjectError, Objects};
-use pulse_dataflows::checkpoint::{CheckpointError, Position, State};
+use pulse_dataflows::checkpoint::{CheckpointError, Plan, Position, State};
 use pulse_dataflows::epochs::EpochReader;
 use pulse_dataflows::ports::{EventLog, LogError, Topic, partition};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::time::Instant;
 use xxhash_rust::xxh3::xxh3_64;
 
@@ -134,21 +135,20 @@ fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, Res
         return Ok(Err(OF_ANOTHER.into()));
     }
     let began = Instant::now();
+    let read = in_threads(manifest.objects.len(), |at| {
+        // newest first
+        let Some((object, sum)) = manifest.objects.iter().rev().nth(at) else { return Ok(Err(String::new())) };
+        read(objects, object, *sum)
+    });
     let mut raw = Vec::with_capacity(manifest.objects.len());
-    for (object, sum) in manifest.objects.iter().rev() {
-        let Some(bytes) = objects.get(object)?.filter(|bytes| xxh3_64(bytes) == *sum) else {
-            return Ok(Err(format!("{object} is missing or damaged")));
-        };
-        let Ok(bytes) = zstd::stream::decode_all(&bytes[..]) else {
-            return Ok(Err(format!("{object} cannot be decompressed")));
-        };
-        if bytes.len() > MAX_OBJECT_BYTES {
-            return Ok(Err(format!("{object} is too large")));
+    for object in read {
+        match object? {
+            Ok(bytes) => raw.push(bytes),
+            Err(problem) => return Ok(Err(problem)),
         }
-        raw.push(bytes);
     }
     let (bytes, read_ms) = (raw.iter().map(Vec::len).sum::<usize>(), began.elapsed().as_millis() as u64);
-    match State::decode(raw.into_iter()) {
+    match decode(&raw) {
         Ok(state) => {
             let all_ms = began.elapsed().as_millis() as u64;
             tracing::info!(
@@ -162,4 +162,39 @@ fn load(objects: &Objects, log: &dyn EventLog, name: &str) -> Result<Loaded, Res
         }
         Err(CheckpointError::Damaged(what)) => Ok(Err(what.into())),
     }
+}
+
+/// An object of a checkpoint, decompressed; what is wrong with it.
+fn read(objects: &Objects, name: &str, sum: u64) -> Result<Result<Vec<u8>, String>, ObjectError> {
+    let Some(bytes) = objects.get(name)?.filter(|bytes| xxh3_64(bytes) == sum) else {
+        return Ok(Err(format!("{name} is missing or damaged")));
+    };
+    Ok(match zstd::stream::decode_all(&bytes[..]) {
+        Ok(bytes) if bytes.len() <= MAX_OBJECT_BYTES => Ok(bytes),
+        Ok(_) => Err(format!("{name} is too large")),
+        Err(_) => Err(format!("{name} cannot be decompressed")),
+    })
+}
+
+fn decode(raw: &[Vec<u8>]) -> Result<State, CheckpointError> {
+    let plan = Plan::of(raw)?;
+    let groups = in_threads(plan.len(), |at| plan.decode(at).map(|group| (at, group)));
+    Ok(plan.finish(groups.into_iter().collect::<Result<_, _>>()?))
+}
+
+/// `work` for each of so many, on as many threads as there are processors; results in order.
+fn in_threads<R: Send>(many: usize, work: impl Fn(usize) -> R + Sync) -> Vec<R> {
+    let threads = std::thread::available_parallelism().map_or(1, usize::from).min(many.max(1));
+    let (next, work) = (AtomicUsize::new(0), &work);
+    let mine = || std::iter::from_fn(|| Some(next.fetch_add(1, Ordering::Relaxed)).filter(|at| *at < many));
+    let some = || mine().map(|at| (at, work(at))).collect::<Vec<_>>();
+    let mut all: Vec<(usize, R)> = std::thread::scope(|scope| {
+        let others: Vec<_> = (1..threads).map(|_| scope.spawn(some)).collect();
+        let mut all = some();
+        // a panic is a fault of ours, and goes on here
+        all.extend(others.into_iter().flat_map(|t| t.join().unwrap_or_else(|e| std::panic::resume_unwind(e))));
+        all
+    });
+    all.sort_unstable_by_key(|(at, _)| *at);
+    all.into_iter().map(|(_, result)| result).collect()
 }
