@@ -8,7 +8,9 @@ use std::rc::Rc;
 use timely::scheduling::Activator;
 
 /// Epochs that a source may be ahead of its worker's last operator. Live, the sequencer bounds them to 8 in flight.
-pub const AHEAD: u64 = 16;
+pub const AHEAD: u64 = 64;
+/// Records in them, beyond which no further epoch is opened: many small epochs go through together, large ones need not.
+pub const RECORDS_AHEAD: usize = 32 * 1024;
 /// Records of a container: large enough that the cost of a message is spread, small enough for the cache.
 pub const CONTAINER: usize = 1024;
 
@@ -18,6 +20,9 @@ pub struct Progress {
     finished: Cell<u64>,
     /// The source waits until this epoch is finished.
     resume_at: Cell<Option<u64>>,
+    /// Epochs that are open, and how many records they have; the sum of these.
+    open: RefCell<VecDeque<(u64, usize)>>,
+    records: Cell<usize>,
     source: RefCell<Option<Activator>>,
 }
 
@@ -35,6 +40,10 @@ impl Progress {
     /// The last operator is done with an epoch; a source that waits goes on.
     pub fn finish(&self, epoch: u64) {
         self.finished.set(epoch);
+        let mut open = self.open.borrow_mut();
+        while let Some((_, records)) = open.pop_front_if(|(open, _)| *open <= epoch) {
+            self.records.update(|all| all - records);
+        }
         let go_on = self.resume_at.get().is_some_and(|at| epoch >= at);
         if go_on {
             self.resume_at.set(None);
@@ -43,11 +52,17 @@ impl Progress {
             source.activate();
         }
     }
-    /// Must the source wait before it opens `epoch`? Once it must, it waits until half of [`AHEAD`] is finished: epochs that
-    /// go through the operators together cost less than one by one.
-    pub fn must_wait(&self, epoch: u64) -> bool {
-        if self.resume_at.get().is_none() && epoch > self.finished.get() + AHEAD {
-            self.resume_at.set(Some(epoch - AHEAD / 2));
+    /// The source has opened an epoch of so many records.
+    pub fn opened(&self, epoch: u64, records: usize) {
+        self.open.borrow_mut().push_back((epoch, records));
+        self.records.update(|all| all + records);
+    }
+    /// Must the source wait before it opens another epoch? Once it must, it waits until half of those that are open are
+    /// finished: epochs that go through the operators together cost less than one by one.
+    pub fn must_wait(&self) -> bool {
+        let open = self.open.borrow();
+        if self.resume_at.get().is_none() && (open.len() as u64 >= AHEAD || self.records.get() >= RECORDS_AHEAD) {
+            self.resume_at.set(open.get(open.len().saturating_sub(1) / 2).map(|(epoch, _)| *epoch));
         }
         self.resume_at.get().is_some()
     }

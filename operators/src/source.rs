@@ -11,8 +11,8 @@ use timely::scheduling::SyncActivator;
 
 /// What a source finds when it looks.
 pub enum Pull<B> {
-    /// The next epoch, complete. Epochs are dense: the first is the one after the start.
-    Epoch(B),
+    /// The next epoch, complete, and how many records it has. Epochs are dense: the first is the one after the start.
+    Epoch(B, usize),
     /// Nothing yet.
     Wait,
     /// Nothing ever again.
@@ -34,11 +34,12 @@ pub fn source<'s, B: 'static>(
         move |output| {
             while let Some(cap) = capability.as_mut() {
                 let epoch = *cap.time();
-                if progress.must_wait(epoch) {
+                if progress.must_wait() {
                     return;
                 }
                 match pull(epoch) {
-                    Pull::Epoch(batch) => {
+                    Pull::Epoch(batch, records) => {
+                        progress.opened(epoch, records);
                         output.session(&*cap).give(batch);
                         cap.downgrade(&(epoch + 1));
                     }

@@ -89,7 +89,7 @@ fn run(workers: usize, arrival: bool) -> BTreeMap<u64, u64> {
                 |_| {},
                 move |epoch| {
                     finished.finish(epoch); // nothing behind it is waited for
-                    if epoch > SHAPE.0 { Pull::End } else { Pull::Epoch(mine(epoch)) }
+                    if epoch > SHAPE.0 { Pull::End } else { Pull::Epoch(mine(epoch), 1) }
                 },
             );
             let (touches, _) = split(scope, batches, "Touches", |batch: &mut Vec<Touch>, out| out.append(batch));

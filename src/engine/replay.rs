@@ -10,24 +10,28 @@ use crate::engine::run;
 use crate::log::MemoryLog;
 use pulse_dataflows::checkpoint::{Position, State};
 use pulse_dataflows::detect::{Alarm, Done, Job, Tally};
-use pulse_dataflows::epochs::{Entry, EpochReader, IN_FLIGHT, inputs};
+use pulse_dataflows::epochs::{Entry, EpochReader, inputs};
 use pulse_dataflows::ports::{Acker, EventLog, LogError, Meta, Partition, Records, Request, Topic, partition};
 use pulse_dataflows::quarantine::Quarantines;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use timely::communication::WorkerGuards;
 
 /// Events of an epoch at most.
 const CUT_EVENTS: usize = 1024;
-/// An epoch of at least so many ends with its minute of event time.
-const CUT_MINUTE_EVENTS: usize = 64;
+/// An epoch of at least so many ends with its minute of event time. A fourth of it costs a sixth more CPU an event where some
+/// twenty come in a minute.
+const CUT_MINUTE_EVENTS: usize = 256;
 const MINUTE_MS: i64 = 60_000;
 const HOUR_MS: i64 = 60 * MINUTE_MS;
 /// Idle time at the end, so that the last buckets are judged and amended: close-after and lateness, with room.
 const END_IDLE_MS: i64 = 4 * HOUR_MS;
-/// Epochs fed ahead of their outputs; then the feeder waits until half of them are there. More than live, where each epoch
-/// waits for the one before it to be synced: here waiting only costs wake-ups.
-const AHEAD: u64 = 4 * IN_FLIGHT;
+/// Epochs fed ahead of their outputs, and events in them; then the feeder waits until half of these epochs are there. More than live,
+/// where each epoch waits for the one before it to be synced: here waiting costs wake-ups, and small epochs cost less together.
+const AHEAD: usize = 128;
+/// Epochs that leave before what they took is forgotten.
+const TRIM: usize = 8;
+const EVENTS_AHEAD: u64 = 32 * CUT_EVENTS as u64;
 /// Memory of the log in flight: far more than the epochs in flight can hold.
 const LOG_BYTES: usize = 1 << 30;
 
@@ -97,7 +101,10 @@ pub struct Replay {
     tally: Arc<Tally>,
     guards: Option<WorkerGuards<()>>,
     entry: Entry,
-    trimmed: u64,
+    /// Epochs whose outputs are not there, as far as is known, and where each ends in `events.raw`.
+    fed: VecDeque<(u64, u64)>,
+    /// Epochs that are there since the log was trimmed, and where the last of them ends.
+    left: (usize, u64),
     labels: Records,
 }
 
@@ -144,7 +151,8 @@ fn start(
         tally,
         guards: Some(guards),
         entry: Entry { ends, ..Entry::default() },
-        trimmed: 0,
+        fed: VecDeque::new(),
+        left: (0, 0),
         labels: Records::default(),
     })
 }
@@ -210,17 +218,22 @@ impl Replay {
             }
         }
         self.log.append_wait(Request { parts, ..Request::default() })?;
-        let done = self.shared.done();
-        if self.entry.epoch > done + AHEAD {
-            self.shared.wait_for(self.entry.epoch - AHEAD / 2);
+        self.fed.push_back((self.entry.epoch, self.entry.ends[0]));
+        let ahead = |fed: &VecDeque<(u64, u64)>, from: u64| fed.back().map_or(0, |(_, end)| end - from);
+        if self.fed.len() > AHEAD || ahead(&self.fed, self.left.1) > EVENTS_AHEAD {
+            let half = self.fed.get(self.fed.len() / 2).map_or(0, |(epoch, _)| *epoch);
+            self.shared.wait_for(half);
         }
-        if done >= self.trimmed + AHEAD / 4 {
-            self.trimmed = done;
-            // what has left was read: only the epochs fed ahead are not done. Seldom and much at once would cost memory, and
-            // the kernel's time to give it and take it back
-            let keep = self.entry.ends[0].saturating_sub((AHEAD + 1) * CUT_EVENTS as u64);
-            self.log.trim(partition(Topic::Raw, 0), keep)?;
-            self.log.trim(partition(Topic::Epochs, 0), done.saturating_sub(2 * AHEAD))?;
+        let done = self.shared.done();
+        while let Some((_, end)) = self.fed.pop_front_if(|(epoch, _)| *epoch <= done) {
+            self.left = (self.left.0 + 1, end);
+        }
+        if self.left.0 >= TRIM {
+            // what has left was read. Seldom and much at once would cost memory, and the kernel's time to give it and take it back
+            self.log.trim(partition(Topic::Raw, 0), self.left.1)?;
+            // an entry is read again when the next one is: some are left
+            self.log.trim(partition(Topic::Epochs, 0), done.saturating_sub(2 * AHEAD as u64))?;
+            self.left.0 = 0;
         }
         Ok(())
     }

@@ -83,7 +83,10 @@ fn build(worker: &mut Worker, run: &Arc<Run>) -> Result<(), String> {
             progress.clone(),
             |_| {},
             move |epoch| match input.epoch(epoch, &reads.tables) {
-                Ok(Some(block)) if !reads.has_failed() => Pull::Epoch(Box::new(block)),
+                Ok(Some(block)) if !reads.has_failed() => {
+                    let events = block.ids.len();
+                    Pull::Epoch(Box::new(block), events)
+                }
                 Ok(_) => Pull::End,
                 Err(why) => {
                     reads.fail(why);
