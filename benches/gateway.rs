@@ -111,8 +111,9 @@ fn request(key: &str, way: Way, size: usize, batch: usize) -> Vec<u8> {
     let (route, before, behind) = way;
     let events: Vec<String> = (0..size).map(|i| event(way, &format!("{route}{size}-{batch}-{i}"), i)).collect();
     let body = format!("{before}{}{behind}", events.join(","));
+    let kind = if way == CLOUDEVENTS { "cloudevents-batch+json" } else { "json" };
     let head = format!(
-        "POST {route} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-length: {}\r\n\r\n",
+        "POST {route} HTTP/1.1\r\nhost: x\r\nauthorization: Bearer {key}\r\ncontent-type: application/{kind}\r\ncontent-length: {}\r\n\r\n",
         body.len()
     );
     [head, body].concat().into_bytes()

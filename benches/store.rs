@@ -79,7 +79,8 @@ fn server(log: &Arc<SqliteLog>, url: &str) {
     let (persist, cpu) = (began.elapsed().as_secs_f64(), cpu_s() - cpu);
     let dumps = LARGE.map(|table| {
         let mut bytes = Vec::new();
-        let mut from = client.copy_out(&format!("COPY {table} TO STDOUT (FORMAT binary)")).expect("COPY");
+        let mut from =
+            client.copy_out(&format!("COPY (SELECT * FROM {table}) TO STDOUT (FORMAT binary)")).expect("COPY");
         from.read_to_end(&mut bytes).expect("rows");
         bytes
     });

@@ -32,6 +32,14 @@ fn every_fault_has_its_tests() {
     }
 }
 
+/// The harness is shown to fail by faults that are put into the sources: where those changed, so must they.
+#[test]
+fn planted_faults_can_still_be_put_in() {
+    let mut git = std::process::Command::new("git");
+    let out = git.current_dir(root()).args(["apply", "--check", "tests/harness/controls.patch"]).output().unwrap();
+    assert!(out.status.success(), "{}", String::from_utf8_lossy(&out.stderr));
+}
+
 #[test]
 fn names_are_found() {
     assert_eq!(names("a `one_test`, `Retry-After` and `two_tests`; `word`"), BTreeSet::from(["one_test", "two_tests"]));
