@@ -47,6 +47,7 @@ fn main() {
         output: None,
         alerts: None,
         rejected: None,
+        enriched: None,
     };
     let summary = backtest.run(scratch.path(), &mut |_| {}).expect("a backtest");
     stop.store(true, Ordering::Relaxed);

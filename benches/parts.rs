@@ -213,6 +213,7 @@ fn detect(dir: &Path, events: &[String]) {
             output: out("scored"),
             alerts: out("alerts"),
             rejected: out("rejected"),
+            enriched: None,
         };
         let began = Instant::now();
         backtest.run(scratch.path(), &mut |_| {}).expect("a backtest");

@@ -62,6 +62,7 @@ fn backtest(dir: &Path) -> (Summary, Vec<String>) {
         output: Some(output.clone()),
         alerts: None,
         rejected: None,
+        enriched: None,
     };
     let summary = backtest.run(scratch.path(), &mut |_| {}).unwrap();
     (summary, std::fs::read_to_string(output).unwrap().lines().map(String::from).collect())

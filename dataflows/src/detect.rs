@@ -5,7 +5,7 @@
 //!   score -> counts ----> thresholds (worker 0, LAG epochs ahead) --+
 //!   score -> points ----------------------------------------------- | --+
 //!   score -> batch -> decide <---------------------------------------+   |
-//!              decide -> events.scored, events.rejected                  |
+//!       decide -> events.scored, .rejected, .enriched                    |
 //!              decide -> anomalies -> report (worker 0) <----------------+ -> alerts
 //! ```
 //! The timestamp is the epoch. Deliberately absent: threads, files, clocks, and when epochs are cut.
@@ -21,7 +21,7 @@ use pulse_models::features::{GROUPS, Group};
 use pulse_operators::alert::Message;
 use pulse_operators::batch::Batch;
 use pulse_operators::cause::working;
-use pulse_operators::decide::{Outputs, decide_batch, deciding};
+use pulse_operators::decide::{Outputs, Said, decide_batch, deciding};
 use pulse_operators::dedup::{Ids, probes};
 use pulse_operators::entity::{Entities, TABLES, answers_of, touches};
 use pulse_operators::flow::{Checkpoints, Progress};
@@ -82,6 +82,8 @@ pub struct Done {
     pub scored: BTreeMap<u16, u64>,
     /// The same for rejected records.
     pub rejected: BTreeMap<u16, u64>,
+    /// The same for enriched ones.
+    pub enriched: BTreeMap<u16, u64>,
     /// All alerts of epochs up to here are there.
     pub alerts: u64,
     /// Of the epoch behind it the first so many.
@@ -215,7 +217,8 @@ fn intake<'s>(
                     // the checkpointer ends last
                     let _ = pieces.send(Piece::Position(Box::new(intake.position().clone())));
                 }
-                Pull::Epoch(Box::new(batch))
+                let events = batch.events.len();
+                Pull::Epoch(Box::new(batch), events)
             }
             Ok(None) => Pull::Wait,
             Err(e) => {
@@ -376,13 +379,17 @@ fn decisions<'s>(
 /// `each`: bytes that an event of the last batch took; this one's are likely to take about as many, and growing would copy
 /// them.
 fn write(done: &Done, batch: &Batch, output: Outputs, each: usize, parts: &mut BTreeMap<Partition, Records>) {
-    let (topic, done) = if output.rejected { (Topic::Rejected, &done.rejected) } else { (Topic::Scored, &done.scored) };
+    let (topic, done) = match output.said {
+        Said::Scored => (Topic::Scored, &done.scored),
+        Said::Rejected => (Topic::Rejected, &done.rejected),
+        Said::Enriched => (Topic::Enriched, &done.enriched),
+    };
     if done.get(&output.partition).is_some_and(|last| output.offset <= *last) {
         return;
     }
     let cause = Cause { partition: output.partition, offset: output.offset, kind: 0 };
     let meta = Meta { time_ms: batch.clock_ms, cause };
-    let room = if output.rejected { 0 } else { batch.events.len() * (each + each / 8) };
+    let room = if output.said == Said::Rejected { 0 } else { batch.events.len() * (each + each / 8) };
     let records = parts.entry(partition(topic, output.partition));
     records.or_insert_with(|| Records::with_room(batch.events.len(), room)).push(meta, output.value);
 }

@@ -223,6 +223,10 @@ fn take_event(
             }
             event.cold_start = young;
             batch.events.push(event);
+            if context.config().decode.enriched {
+                batch.native_text.extend_from_slice(value);
+                batch.native.push(batch.native_text.len());
+            }
         }
         Err(reject) => batch.rejected.push(rejected((p, offset), meta, value, reject)),
     }

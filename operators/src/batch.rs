@@ -86,6 +86,10 @@ pub struct Batch {
     pub arena: Arena,
     /// In the order of (partition, offset).
     pub events: Vec<Event>,
+    /// By event: where its JSON ends in `native_text`, one behind the other; empty unless `events.enriched` is written.
+    pub native: Vec<usize>,
+    /// The events as they came, end to end.
+    pub native_text: Vec<u8>,
     /// What could not be decoded.
     pub rejected: Vec<Rejected>,
     /// Event time of this worker's partitions after the epoch: partition, ms.
@@ -115,6 +119,8 @@ impl Batch {
             switched: false,
             arena: Arena::default(),
             events: Vec::new(),
+            native: Vec::new(),
+            native_text: Vec::new(),
             rejected: Vec::new(),
             times: Vec::new(),
             verdicts: Vec::new(),
@@ -124,6 +130,11 @@ impl Batch {
             missing: 0,
             scores: Vec::new(),
         }
+    }
+    /// The event in a slot as it came, if that is kept.
+    pub fn native(&self, slot: usize) -> Option<&[u8]> {
+        let start = slot.checked_sub(1).map_or(Some(0), |before| self.native.get(before).copied())?;
+        self.native_text.get(start..*self.native.get(slot)?)
     }
     /// Every event but duplicates and heartbeats is scored.
     pub fn is_scored(&self, slot: usize) -> bool {

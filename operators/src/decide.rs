@@ -5,6 +5,7 @@
 use crate::alert::Anomaly;
 use crate::batch::{Batch, Channel, Score};
 use crate::cause::working;
+use crate::record::enriched::enriched;
 use crate::record::scored::{Decision, Severity, on_scale, scored, text};
 use crate::record::{EntityKind, Event};
 use crate::series::{Dimension, Segment};
@@ -20,14 +21,25 @@ use timely::dataflow::{Scope, StreamVec};
 /// Precision that is assumed before any label (contract 3).
 pub const PRIOR_PRECISION: f64 = 0.5;
 
+/// What is said of an event.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Said {
+    /// Its score.
+    Scored,
+    /// Why it is not taken up.
+    Rejected,
+    /// What was looked up, where that is wanted.
+    Enriched,
+}
+
 /// Records that an event leaves behind.
 pub struct Outputs<'a> {
+    /// What it says.
+    pub said: Said,
     /// Input partition.
     pub partition: u16,
     /// Offset in it.
     pub offset: u64,
-    /// Scored or rejected.
-    pub rejected: bool,
     /// JSON.
     pub value: &'a [u8],
 }
@@ -175,21 +187,26 @@ fn rejected(out: &mut Vec<u8>, r: &crate::batch::Rejected) {
 /// Decides about a whole batch: every record to `write`, in the order of (partition, offset), anomalies to `found`.
 pub fn decide_batch(batch: &Batch, thresholds: &Thresholds, write: &mut dyn FnMut(Outputs), found: &mut Vec<Anomaly>) {
     let (mut json, work) = (Vec::with_capacity(1024), working("Decide"));
-    for (event, score) in batch.events.iter().zip(&batch.scores) {
+    for (slot, (event, score)) in batch.events.iter().zip(&batch.scores).enumerate() {
         let Some(score) = score else { continue };
         work.at(event.order());
         let decision = decide(event, score, thresholds);
         json.clear();
         scored(&mut json, batch, event, score, &decision);
-        write(Outputs { partition: event.partition, offset: event.offset, rejected: false, value: &json });
+        write(Outputs { said: Said::Scored, partition: event.partition, offset: event.offset, value: &json });
         if decision.anomaly {
             found.push(anomaly(batch, event, score, &decision, &json));
+        }
+        if !batch.native.is_empty() {
+            json.clear();
+            enriched(&mut json, batch, slot);
+            write(Outputs { said: Said::Enriched, partition: event.partition, offset: event.offset, value: &json });
         }
     }
     for r in &batch.rejected {
         json.clear();
         rejected(&mut json, r);
-        write(Outputs { partition: r.partition, offset: r.offset, rejected: true, value: &json });
+        write(Outputs { said: Said::Rejected, partition: r.partition, offset: r.offset, value: &json });
     }
 }
 

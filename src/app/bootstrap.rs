@@ -105,6 +105,7 @@ fn learn(
         output: Some(output.into()),
         alerts: None,
         rejected: None,
+        enriched: None,
     };
     backtest.run(objects, &mut |_| {})?;
     for line in BufReader::new(std::fs::File::open(output)?).lines() {

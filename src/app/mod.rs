@@ -394,7 +394,7 @@ impl Forgetter {
             _ => u64::MAX,
         };
         let slowest = |p: Partition| at(p).min(self.persist.position(p).unwrap_or(u64::MAX));
-        for topic in [Topic::Raw, Topic::Epochs, Topic::Scored, Topic::Rejected] {
+        for topic in [Topic::Raw, Topic::Epochs, Topic::Scored, Topic::Rejected, Topic::Enriched] {
             retention::retain(&*self.log, topic, now_ms - self.log_ms, &slowest).map_err(|e| e.to_string())?;
         }
         Ok(())

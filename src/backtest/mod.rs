@@ -73,6 +73,8 @@ pub struct Backtest {
     pub alerts: Option<PathBuf>,
     /// What was not taken up.
     pub rejected: Option<PathBuf>,
+    /// What was looked up; stays empty unless the configuration in force asks for it.
+    pub enriched: Option<PathBuf>,
 }
 
 /// What came out.
@@ -111,7 +113,12 @@ struct Files {
 
 impl Files {
     fn new(b: &Backtest) -> Files {
-        let named = [(Topic::Scored, &b.output), (Topic::Alerts, &b.alerts), (Topic::Rejected, &b.rejected)];
+        let named = [
+            (Topic::Scored, &b.output),
+            (Topic::Alerts, &b.alerts),
+            (Topic::Rejected, &b.rejected),
+            (Topic::Enriched, &b.enriched),
+        ];
         let paths = named.into_iter().filter_map(|(topic, path)| Some((topic, path.clone()?))).collect();
         Files { open: BTreeMap::new(), paths, summary: Summary::default(), failed: None, judge: None, beside: None }
     }
@@ -127,7 +134,7 @@ impl Files {
     }
     /// Makes the files, also those that stay empty.
     fn create(&mut self, partitions: u16) -> Result<(), BacktestError> {
-        for topic in [Topic::Scored, Topic::Alerts, Topic::Rejected] {
+        for topic in [Topic::Scored, Topic::Alerts, Topic::Rejected, Topic::Enriched] {
             for number in 0..if topic.partitioned() { partitions } else { 1 } {
                 let p = Partition { topic, number };
                 if let Some(path) = self.path(p) {

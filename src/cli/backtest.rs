@@ -49,12 +49,15 @@ pub struct BacktestArgs {
     /// Write scored events, NDJSON
     #[arg(long, value_name = "FILE")]
     pub output: Option<PathBuf>,
-    /// Write alerts and incidents, NDJSON
+    /// Write the topic of alerts, NDJSON: alerts and incidents, and the closed minutes of series that the store reads
     #[arg(long, value_name = "FILE")]
     pub alerts: Option<PathBuf>,
     /// Write what was not taken up, NDJSON
     #[arg(long, value_name = "FILE")]
     pub rejected: Option<PathBuf>,
+    /// Write events with what was looked up, NDJSON; needs `enrich.topic`
+    #[arg(long, value_name = "FILE")]
+    pub enriched: Option<PathBuf>,
     /// Write figures, JSON: alerts a day, realised rates, and with labels precision, recall and more
     #[arg(long, value_name = "FILE")]
     pub report: Option<PathBuf>,
@@ -126,6 +129,7 @@ impl BacktestArgs {
             output: self.output.clone(),
             alerts: self.alerts.clone(),
             rejected: self.rejected.clone(),
+            enriched: self.enriched.clone(),
         };
         let bar = counter("events");
         let watched = self.labels.is_some() || self.report.is_some();

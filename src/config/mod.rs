@@ -164,6 +164,7 @@ impl Config {
                 extra_entities: self.entities.extra.clone(),
                 signals: self.signals.extra.clone(),
                 geo: self.enrich.geo,
+                enriched: self.enrich.topic,
                 ..DecodeConfig::default()
             },
             rules: self.rules.clone(),

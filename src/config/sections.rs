@@ -232,10 +232,12 @@ pub struct EnrichConfig {
     pub geo: bool,
     /// File with the shop's products.
     pub catalogue: PathBuf,
+    /// Write `events.enriched`.
+    pub topic: bool,
 }
 impl Default for EnrichConfig {
     fn default() -> Self {
-        EnrichConfig { geo: true, catalogue: PathBuf::new() }
+        EnrichConfig { geo: true, catalogue: PathBuf::new(), topic: false }
     }
 }
 

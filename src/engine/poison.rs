@@ -169,7 +169,7 @@ pub fn judge(log: &dyn EventLog, objects: &Objects, folder: &Path) -> Result<Vec
     let (mut reader, mut put) = (log.reader(), Vec::new());
     for (p, offset) in counts.into_keys() {
         let mut left = false;
-        for topic in [Topic::Scored, Topic::Rejected] {
+        for topic in [Topic::Scored, Topic::Rejected, Topic::Enriched] {
             left |= last_cause(log, &mut *reader, topic, p)?.is_some_and(|cause| cause.offset >= offset);
         }
         // what has left stands: only what is told of it can still be left out; should that not help, all of it

@@ -24,7 +24,12 @@ pub fn resume(log: &dyn EventLog, position: &Position) -> Result<Resume, LogErro
     let mut reader = log.reader();
     let mut done = Done { alerts: position.entry.epoch, ..Done::default() };
     for p in 0..log.partitions(Topic::Raw) {
-        for (topic, last) in [(Topic::Scored, &mut done.scored), (Topic::Rejected, &mut done.rejected)] {
+        let outputs = [
+            (Topic::Scored, &mut done.scored),
+            (Topic::Rejected, &mut done.rejected),
+            (Topic::Enriched, &mut done.enriched),
+        ];
+        for (topic, last) in outputs {
             if let Some(cause) = last_cause(log, &mut *reader, topic, p)? {
                 last.insert(p, cause.offset);
             }

@@ -96,6 +96,7 @@ pub fn work(dir: &Path, workers: usize, seed: u64, mode: &str) {
         append(&*log, Topic::Raw, records);
         if random.is_multiple_of(7) {
             let mut config = DetectConfig::default();
+            config.decode.enriched = random & 1 == 0;
             config.budget.alerts_per_day = 1 + (random >> 40) as u32 % 50;
             let meta = Meta { time_ms: now_ms(), ..Meta::default() };
             append(&*log, Topic::Control, Records::of(meta, &Control::Config { config: Box::new(config) }.to_bytes()));

@@ -67,10 +67,17 @@ pub fn verify(dir: &Path) -> Result<u64, String> {
         output: Some(out("scored")),
         alerts: Some(out("alerts")),
         rejected: Some(out("rejected")),
+        enriched: Some(out("enriched")),
     };
     replay.run(&dir.join("objects"), &mut |_| {}).map_err(|e| e.to_string())?;
     let mut scored = 0;
-    for (name, of) in [("scored", Topic::Scored), ("alerts", Topic::Alerts), ("rejected", Topic::Rejected)] {
+    let outputs = [
+        ("scored", Topic::Scored),
+        ("alerts", Topic::Alerts),
+        ("rejected", Topic::Rejected),
+        ("enriched", Topic::Enriched),
+    ];
+    for (name, of) in outputs {
         let text = std::fs::read(out(name)).unwrap();
         let want: Vec<&[u8]> = text.split(|b| *b == b'\n').filter(|line| !line.is_empty()).collect();
         let have = topic(&*log, of);

@@ -112,7 +112,7 @@ fn outcome(wrong: &[String], said: String) -> Result<String, String> {
 /// What stands in a topic again, as a zombie or a restart writes it, has the same bytes.
 fn causes(log: &KafkaLog) -> Result<String, String> {
     let (mut wrong, mut repeats) = (Vec::new(), 0);
-    for topic in [Topic::Scored, Topic::Alerts, Topic::Rejected] {
+    for topic in [Topic::Scored, Topic::Alerts, Topic::Rejected, Topic::Enriched] {
         for number in 0..log.partitions(topic) {
             let mut seen = BTreeMap::new();
             for (meta, value) in crate::records(log, partition(topic, number)) {

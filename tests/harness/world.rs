@@ -196,7 +196,7 @@ impl World {
              [objects]\nurl = \"s3://{BUCKET}/{}\"\n[objects.options]\nendpoint = \"http://{}\"\n{objects}\
              [store]\nkind = \"postgres\"\nurl = \"{}\"\nconnections = 6\n\
              [workers]\ncheckpoint_every_ms = {}\n[cluster]\nsecret_file = {:?}\nheartbeat_ms = {HEARTBEAT_MS}\n\
-             [gateway]\nappend_timeout_ms = 3000\n[budget]\nalerts_per_day = 200\n\
+             [enrich]\ntopic = true\n[gateway]\nappend_timeout_ms = 3000\n[budget]\nalerts_per_day = 200\n\
              [webhooks]\nallow_http = true\nallow = [\"127.0.0.0/8\"]\ntimeout_ms = 1000\nschedule_s = [1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1, 1]\nrate_per_s = 200.0\nburst = 200\n\
              [[webhooks.endpoints]]\nurl = \"http://{}/hook\"\nsecret = \"{SIGNS}\"\n",
             Services::get().brokers(),

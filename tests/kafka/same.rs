@@ -80,10 +80,17 @@ pub fn replayed(log: Arc<KafkaLog>, objects: Objects, scratch: &Path) -> usize {
         output: out("scored"),
         alerts: out("alerts"),
         rejected: out("rejected"),
+        enriched: out("enriched"),
     };
     replay.evaluate_over(Some(log.clone()), objects, None, &mut |_| {}).unwrap();
     let mut scored = 0;
-    for (name, topic) in [("scored", Topic::Scored), ("alerts", Topic::Alerts), ("rejected", Topic::Rejected)] {
+    let files = [
+        ("scored", Topic::Scored),
+        ("alerts", Topic::Alerts),
+        ("rejected", Topic::Rejected),
+        ("enriched", Topic::Enriched),
+    ];
+    for (name, topic) in files {
         for number in 0..log.partitions(topic) {
             let file = if number == 0 { name.to_owned() } else { format!("{name}.{number}") };
             let text = std::fs::read(scratch.join(file)).unwrap();

@@ -37,6 +37,7 @@ fn run(dir: &Path, input: &Path, workers: usize) -> (Summary, Vec<Vec<u8>>) {
         output: out("scored"),
         alerts: out("alerts"),
         rejected: out("rejected"),
+        enriched: None,
     };
     let summary = backtest.run(scratch.path(), &mut |_| {}).unwrap();
     let read = |name| std::fs::read(dir.join(format!("{name}.{workers}"))).unwrap();
@@ -79,6 +80,7 @@ fn of_lines(lines: &[String], catalogue: Option<&str>) -> [Vec<serde_json::Value
         output: Some(path("scored")),
         alerts: Some(path("alerts")),
         rejected: None,
+        enriched: None,
     };
     backtest.run(scratch.path(), &mut |_| {}).unwrap();
     ["scored", "alerts"].map(|name| {
@@ -105,6 +107,7 @@ fn what_cannot_be_read_is_an_error_and_nobody_waits() {
             output: None,
             alerts: None,
             rejected: None,
+            enriched: None,
         };
         let error = backtest.run(scratch.path(), &mut |_| {}).unwrap_err();
         assert!(error.to_string().contains(input.to_str().unwrap()), "{error}");

@@ -67,6 +67,7 @@ fn run_with(budget: u32, dir: &Path, input: &Path, labels: &[Value], reviews: Op
         output: Some(path("scored")),
         alerts: Some(path("alerts")),
         rejected: None,
+        enriched: None,
     };
     let evaluation = Evaluation { labels: Some(path("labels")), report: Some(path("report")), reviews };
     backtest.evaluate(scratch.path(), Some(&evaluation), &mut |_| {}).unwrap();

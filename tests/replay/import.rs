@@ -89,6 +89,7 @@ fn imported_history_is_scored_as_in_a_backtest_and_every_score_can_be_proved() {
         output: Some(scored.clone()),
         alerts: None,
         rejected: None,
+        enriched: None,
     };
     backtest.run(Scratch::new().path(), &mut |_| {}).unwrap();
     let key = |v: &Value| {
@@ -123,6 +124,7 @@ fn samples_of_a_series_can_be_proved() {
         output: Some(scored.clone()),
         alerts: None,
         rejected: None,
+        enriched: None,
     };
     backtest.run(Scratch::new().path(), &mut |_| {}).unwrap();
     let registry = Registry::new(Objects::folder(&dir.path().join("objects")).unwrap());

@@ -53,6 +53,7 @@ fn run(dir: &Path, input: &Path, labels: &[Value], workers: usize) -> Run {
         output: Some(dir.join("scored")),
         alerts: None,
         rejected: None,
+        enriched: None,
     };
     let evaluation = Evaluation { labels: Some(dir.join("labels")), ..Evaluation::default() };
     backtest.evaluate(scratch.path(), Some(&evaluation), &mut |_| {}).unwrap();

@@ -30,6 +30,7 @@ fn backtest(inputs: &[&Path], log: Option<&Path>, objects: &Path, output: &Path,
         output: Some(output.into()),
         alerts: None,
         rejected: None,
+        enriched: None,
     };
     backtest.run(objects, &mut |_| {}).unwrap();
 }

@@ -90,7 +90,7 @@ impl Builder<'_, '_> {
             EventType::MetricSample => self.sample()?,
             _ => (Span::default(), f64::NAN, Span::default()),
         };
-        let (bot, device) = self.device()?;
+        let (device_class, device) = self.device()?;
         Ok(Event {
             partition,
             offset,
@@ -123,7 +123,8 @@ impl Builder<'_, '_> {
             payment_method: self.optional(Place::PaymentMethod)?,
             payment_status: self.optional(Place::PaymentStatus)?,
             coupon: self.optional(Place::Coupon)?,
-            bot,
+            device_class,
+            bot: device_class == device::Class::Robot,
             items,
             items_count: self.fields.items_count,
             signals: self.signals()?,
@@ -256,13 +257,13 @@ impl Builder<'_, '_> {
         }
     }
 
-    fn device(&self) -> Result<(bool, Lookup), Reject> {
+    fn device(&self) -> Result<(device::Class, Lookup), Reject> {
         match self.fields.get(Place::UserAgent) {
-            Token::Absent | Token::Null(_) => Ok((false, Lookup::Absent)),
-            Token::Text(text) if text.raw.is_empty() => Ok((false, Lookup::Absent)),
+            Token::Absent | Token::Null(_) => Ok((device::Class::Unknown, Lookup::Absent)),
+            Token::Text(text) if text.raw.is_empty() => Ok((device::Class::Unknown, Lookup::Absent)),
             Token::Text(text) => {
                 let class = device::class(&text.value());
-                Ok((class == device::Class::Robot, class.lookup()))
+                Ok((class, class.lookup()))
             }
             _ => Err(Reject::field("user_agent", "text")),
         }

@@ -1,5 +1,6 @@
 //! The decoded event: fixed-size numbers, 64-bit ids, and spans into the text of its batch.
 
+use crate::enrich::device::Class;
 use pulse_models::features::Group;
 
 /// A piece of the batch's text. Empty = absent.
@@ -245,6 +246,8 @@ pub struct Event {
     pub payment_status: Span,
     /// `coupon`
     pub coupon: Span,
+    /// What kind of device the user agent names.
+    pub device_class: Class,
     /// The user agent names a robot.
     pub bot: bool,
     /// Range of the batch's items.

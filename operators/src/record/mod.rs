@@ -8,6 +8,7 @@
 
 pub mod admit;
 pub mod decode;
+pub mod enriched;
 pub mod event;
 pub mod fields;
 pub mod json;

@@ -93,7 +93,7 @@ fn number32(out: &mut Vec<u8>, value: f32) {
     out.extend_from_slice(ryu::Buffer::new().format_finite(value).as_bytes());
 }
 
-fn member(out: &mut Vec<u8>, name: &str) {
+pub(super) fn member(out: &mut Vec<u8>, name: &str) {
     out.extend_from_slice(b",\"");
     out.extend_from_slice(name.as_bytes());
     out.extend_from_slice(b"\":");

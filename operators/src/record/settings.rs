@@ -26,6 +26,8 @@ pub struct DecodeConfig {
     pub signals: Vec<String>,
     /// Look up the country of IP addresses in the registries' allocation tables.
     pub geo: bool,
+    /// Write every scored event with what was looked up to `events.enriched` too.
+    pub enriched: bool,
     /// Key of the hash that recognises duplicates. Another key forgets what was seen.
     pub identity_seed: u64,
 }
@@ -39,6 +41,7 @@ impl Default for DecodeConfig {
             extra_entities: Vec::new(),
             signals: Vec::new(),
             geo: true,
+            enriched: false,
             identity_seed: 0x5075_6C73_6545_636F,
         }
     }

@@ -93,7 +93,7 @@ impl Founding {
         let state = state(&self.access, self.partitions, layout.all().map(bound).collect(), &Options::default());
         let producer = Producer::start(&self.access, self.access.complaints.clone())?;
         producer.attach(&state);
-        for p in layout.all().filter(|p| p.topic != Topic::Epochs && p.topic != Topic::Enriched) {
+        for p in layout.all().filter(|p| p.topic != Topic::Epochs) {
             self.carry(old, &producer, &state, p)?;
         }
         let ends: Vec<(Partition, u64)> = self.ends()?.into_iter().collect();
@@ -164,7 +164,7 @@ fn has(log: &dyn EventLog, p: Partition) -> bool {
 
 /// Where the new partitions begin: with what is carried, or where the old ones end.
 fn bases(old: &dyn EventLog, carried: &BTreeMap<Partition, u64>) -> BTreeMap<Partition, u64> {
-    let topics = TOPICS.into_iter().filter(|topic| !matches!(topic, Topic::Epochs | Topic::Enriched));
+    let topics = TOPICS.into_iter().filter(|topic| *topic != Topic::Epochs);
     let all = topics.flat_map(|topic| (0..old.partitions(topic)).map(move |number| partition(topic, number)));
     let of = |p: Partition| (p, carried.get(&p).map_or(old.end(p), |from| (*from).clamp(old.start(p), old.end(p))));
     all.map(of).collect()

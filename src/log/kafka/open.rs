@@ -178,11 +178,10 @@ pub(super) fn state(access: &Access, partitions: u16, bounds: Vec<(u64, u64, u64
     Arc::new(State::new(layout, names, bounds, bytes, complaints, options.accept_gap, options.fatal.clone()))
 }
 
-/// The partitions that are made; the others have no bounds to ask for.
+/// The partitions.
 pub(super) fn made(access: &Access, partitions: u16, known: &Known) -> Vec<Named> {
     let all = Layout { partitions };
-    let there = all.all().filter(|p| p.topic != Topic::Enriched);
-    there.map(|p| (access.name(p.topic), p, known.base(p))).collect()
+    all.all().map(|p| (access.name(p.topic), p, known.base(p))).collect()
 }
 
 /// What was there before, and where the brokers' partitions begin and end.
@@ -243,9 +242,7 @@ fn bounded(
     let earlier = all.iter().zip(&mut ends).zip(before).filter(|((of, _), _)| !input(of.1));
     earlier.for_each(|((_, end), before)| *end = before);
     let bound = |((of, start), end): ((&Named, Option<u64>), Option<u64>)| (of.2, start.unwrap_or(0), end.unwrap_or(0));
-    let mut bounds: Vec<(u64, u64, u64)> = all.iter().zip(starts).zip(ends).map(bound).collect();
-    bounds.resize(Layout { partitions }.len(), (0, 0, 0)); // the topic that is not made comes last
-    Ok(state(access, partitions, bounds, options))
+    Ok(state(access, partitions, all.iter().zip(starts).zip(ends).map(bound).collect(), options))
 }
 
 impl EventLog for KafkaLog {

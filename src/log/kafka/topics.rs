@@ -45,11 +45,6 @@ impl Known {
     }
 }
 
-/// The topics that are used. `events.enriched` is only made where it is written.
-fn used() -> impl Iterator<Item = Topic> {
-    TOPICS.into_iter().filter(|topic| *topic != Topic::Enriched)
-}
-
 /// What is made, and asked of what is there. Records are forgotten by us, when all readers are through: a broker that forgets by
 /// age knows nothing of them.
 fn settings(copies: i32) -> Vec<(&'static str, &'static str)> {
@@ -80,7 +75,7 @@ pub(super) fn ensure(access: &Access, consumer: &BaseConsumer<Ear>, keep_ms: i64
             let wanted = if topic.partitioned() { raw } else { 1 };
             known.get(&access.name(topic)).is_some_and(|(partitions, _)| *partitions >= wanted)
         };
-        if used().all(there) {
+        if TOPICS.into_iter().all(there) {
             break known;
         }
         if Instant::now() > until {
@@ -96,7 +91,7 @@ pub(super) fn ensure(access: &Access, consumer: &BaseConsumer<Ear>, keep_ms: i64
 /// The number of partitions of the topics that are there; nothing is made.
 pub(super) fn find(access: &Access, consumer: &BaseConsumer<Ear>) -> Result<u16, OpenError> {
     let known = look(access, consumer)?;
-    if let Some(missing) = used().map(|topic| access.name(topic)).find(|name| known.get(name).is_none()) {
+    if let Some(missing) = TOPICS.into_iter().map(|topic| access.name(topic)).find(|name| known.get(name).is_none()) {
         let way = "the workers make the topics, so start them first; or look at log.brokers and log.kafka.prefix";
         return Err(OpenError::Missing(format!("{}: no topic {missing}; {way}", access.brokers)));
     }
@@ -127,7 +122,7 @@ fn look(access: &Access, consumer: &BaseConsumer<Ear>) -> Result<Known, OpenErro
 fn make(access: &Access, admin: &AdminClient<Ear>, known: &Known, raw: u16) -> Result<(), OpenError> {
     let copies = known.copies(access);
     let settings = settings(copies);
-    let names: Vec<(Topic, String)> = used().map(|topic| (topic, access.name(topic))).collect();
+    let names: Vec<(Topic, String)> = TOPICS.into_iter().map(|topic| (topic, access.name(topic))).collect();
     let (mut new, mut more) = (Vec::new(), Vec::new());
     for (topic, name) in &names {
         let wanted = if topic.partitioned() { raw } else { 1 };
@@ -166,7 +161,7 @@ fn make(access: &Access, admin: &AdminClient<Ear>, known: &Known, raw: u16) -> R
 }
 
 fn check(access: &Access, admin: &AdminClient<Ear>, known: &Known, raw: u16, keep_ms: i64) -> Result<(), OpenError> {
-    let names: Vec<(Topic, String)> = used().map(|topic| (topic, access.name(topic))).collect();
+    let names: Vec<(Topic, String)> = TOPICS.into_iter().map(|topic| (topic, access.name(topic))).collect();
     for (topic, name) in &names {
         let wanted = if topic.partitioned() { raw } else { 1 };
         let have = known.get(name).map_or(0, |(partitions, _)| *partitions);

@@ -71,7 +71,7 @@ fn look(state: &State, consumer: &BaseConsumer<Ear>, owner: Option<&Printer>, pr
             "{name} has {now} partitions now, it had {had}: start again to take them up"
         )));
     }
-    let all: Vec<_> = offsets::named(state).into_iter().filter(|(_, p, _)| p.topic != Topic::Enriched).collect();
+    let all = offsets::named(state);
     // known before it is asked: an end that lies below was never another owner's or a late answer
     let known: Vec<u64> = state.places.iter().map(|place| place.end.load(Acquire)).collect();
     let ask = |what| offsets::ask(consumer, &all, what, ASK);
