@@ -11,6 +11,7 @@ use pulse::engine::registry::Registry;
 use pulse::engine::{Engine, Options};
 use pulse::log::MemoryLog;
 use pulse::persist::{self, Worker};
+use pulse::sidecar::dashboard::Surroundings;
 use pulse::sidecar::{KpiTargets, Parts, router};
 use pulse::simulate::{Shop, ShopConfig};
 use pulse::store::{Store, Target};
@@ -73,6 +74,7 @@ impl Side {
             webhooks: Some(deliver.clone()),
             targets: KpiTargets::default(),
             checks: Vec::new(),
+            dashboard: Surroundings::default(),
         });
         Side(router, deliver)
     }
