@@ -64,7 +64,7 @@ fn main() {
 
 /// The two large tables, which COPY fills too, and all that persist writes.
 const LARGE: [&str; 2] = ["scored_events", "event_entities"];
-const ALL: &str = "scored_events, event_entities, event_hours, alerts, incidents, alert_history, labels, rejects, series_rollup, reader_positions";
+const ALL: &str = "scored_events, event_entities, event_hours, source_hours, alerts, incidents, alert_history, labels, rejects, series_rollup, reader_positions";
 
 /// One round: persist into an empty store, then COPY of the rows that it left, as one stream for each table.
 fn server(log: &Arc<SqliteLog>, url: &str) {

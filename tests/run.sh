@@ -68,6 +68,14 @@ if [ ! -d "$tools/node/node_modules/stripe" ]; then
         @rudderstack/rudder-sdk-node@3.0.13 posthog-node@5.70.0 cloudevents@10.0.0 stripe@23.1.0
 fi
 
+# a browser, what drives it, and what judges whether everybody can read a page
+command -v chromium >/dev/null || install chromium
+if [ ! -d "$tools/browser/node_modules/@axe-core/playwright" ]; then
+    mkdir -p "$tools/browser"
+    echo '{"private":true}' >"$tools/browser/package.json"
+    npm install --prefix "$tools/browser" --silent --no-audit --no-fund --ignore-scripts playwright-core@1.65.1 @axe-core/playwright@4.14.0
+fi
+
 # makes certificates for tests of TLS
 command -v openssl >/dev/null || install openssl
 

@@ -16,7 +16,7 @@ const ALPHABET: &[u8; 62] = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmn
 pub type Hash = [u8; 32];
 
 /// `n` random characters, each of the 62 equally likely.
-fn random(n: usize) -> Result<String, getrandom::Error> {
+pub(super) fn random(n: usize) -> Result<String, getrandom::Error> {
     let mut text = String::with_capacity(n);
     let mut bytes = [0; 64];
     while text.len() < n {

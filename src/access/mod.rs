@@ -1,11 +1,16 @@
 //! Who may do what over HTTP: keys with scopes, kept in the store as prefix and hash, checked against a copy in memory that is
 //! read again every second, so that a revocation by another process is effective within two.
 //!
-//! Deliberately absent: users and sessions of the dashboard; keys in addresses, they end in logs.
+//! People are [`users`] with a [`password`] and [`sessions`] of the dashboard; [`attempts`] bounds guessing.
+//! Deliberately absent: keys in addresses, they end in logs.
 
+pub mod attempts;
 pub mod key;
 pub mod origins;
+pub mod password;
 pub mod refusals;
+pub mod sessions;
+pub mod users;
 
 pub use self::origins::Origins;
 use self::refusals::Refusals;
@@ -108,6 +113,10 @@ impl Principal {
             return Ok(Sender::Browser);
         }
         Err(Problem::new(StatusCode::FORBIDDEN, "wrong_origin", "this key is for pages of other origins"))
+    }
+    /// Does the key have it?
+    pub fn allows(&self, scope: Scope) -> bool {
+        self.scopes.allow(scope)
     }
     /// Lets pass, or 403. A refusal stands in the audit with the key's prefix: it is either an attack or a wrong configuration.
     pub fn require(&self, scope: Scope) -> Result<(), Problem> {
@@ -295,14 +304,21 @@ impl Access {
         let keys = self.keys.read().unwrap_or_else(|e| e.into_inner());
         let entry = keys.get(prefix);
         let good = key::same(&hash, entry.map_or(&[0; 32], |e| &e.hash));
-        let entry = entry.filter(|e| good && e.live())?;
-        Some(Principal {
+        Some(self.principal(entry.filter(|e| good && e.live())?))
+    }
+    /// The holder of a key that was verified before, as long as it is good.
+    pub fn by_prefix(&self, prefix: &str) -> Option<Principal> {
+        let keys = self.keys.read().unwrap_or_else(|e| e.into_inner());
+        keys.get(prefix).filter(|entry| entry.live()).map(|entry| self.principal(entry))
+    }
+    fn principal(&self, entry: &Entry) -> Principal {
+        Principal {
             prefix: Some(Arc::clone(&entry.prefix)),
             name: Arc::clone(&entry.name),
             scopes: entry.scopes,
             origins: Arc::clone(&entry.origins),
             refusals: Some(Arc::clone(&self.refusals)),
-        })
+        }
     }
     fn reload(&self) -> Result<(), AccessError> {
         if let Some(store) = &self.store {

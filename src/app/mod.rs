@@ -27,6 +27,7 @@ use crate::log::retention;
 use crate::log::which::Brokers;
 use crate::persist::Persist;
 use crate::retrain::{Every, RetrainConfig};
+use crate::sidecar::dashboard::{DashboardConfig, Surroundings};
 use crate::sidecar::{self, KpiTargets};
 use crate::store::{Store, Target};
 use pulse_dataflows::control::{Active, Artifacts, Control};
@@ -94,6 +95,10 @@ pub struct Settings {
     pub webhooks: DeliverConfig,
     /// Targets.
     pub kpi: KpiTargets,
+    /// Who comes in to the dashboard through a proxy.
+    pub dashboard: DashboardConfig,
+    /// The configuration as TOML, secrets hidden, for the dashboard.
+    pub shown: String,
 }
 
 impl Settings {
@@ -121,6 +126,8 @@ impl Settings {
             retrain: RetrainConfig { every: Every::Never, ..RetrainConfig::default() },
             webhooks: DeliverConfig::default(),
             kpi: KpiTargets::default(),
+            dashboard: DashboardConfig::default(),
+            shown: String::new(),
         }
     }
 }
@@ -241,7 +248,14 @@ impl App {
         (self.gateway_addr, self.sidecar_addr) = (gateway_addr, sidecar_addr);
         let gateway = parts::gateway(settings, common, self.access.clone())?;
         let (access, registry, deliver) = (self.access.clone(), self.registry.clone(), self.deliver.clone());
-        let router = parts::sidecar(settings, common, access, registry, Some(deliver));
+        let lagging = Arc::downgrade(&self.persist);
+        let around = Surroundings {
+            gateway: Some(gateway_addr),
+            // gone with the process
+            lag: Some(Arc::new(move || lagging.upgrade().map_or(0, |persist| persist.lag()))),
+            ..parts::surroundings(settings)
+        };
+        let router = parts::sidecar(settings, common, access, registry, Some(deliver), around);
         let (stop, also) = (self.shutdown.clone(), self.shutdown.clone());
         self.tasks.spawn(gateway.serve(gateway_listener, stop));
         self.tasks.spawn(crate::http::listen::serve(sidecar_listener, router, sidecar::LISTEN, also));

@@ -7,11 +7,12 @@ use crate::access::Access;
 use crate::deliver::{self, Deliver};
 use crate::engine::registry::Registry;
 use crate::gateway::Gateway;
-use crate::http::health;
+use crate::http::health::{self, Check};
 use crate::insights::Style;
 use crate::persist::{self, Persist};
 use crate::retrain::live::Live;
 use crate::sidecar;
+use crate::sidecar::dashboard::{LAG_TOLD, Surroundings};
 use crate::store::Store;
 use crate::tail::positions::Positions;
 use crate::telemetry::Metrics;
@@ -100,7 +101,19 @@ pub(super) fn sidecar(
     access: Arc<Access>,
     registry: Arc<Registry>,
     webhooks: Option<Arc<Deliver>>,
+    dashboard: Surroundings,
 ) -> Router {
+    let up = of.store.up();
+    let mut checks = vec![Check::warning("store", move || match up.get() {
+        0 => Err("the store does not answer: events are scored, and written when it is back".into()),
+        _ => Ok(()),
+    })];
+    if let Some(lag) = dashboard.lag.clone() {
+        checks.push(Check::warning("store_lag", move || match lag() {
+            0..=LAG_TOLD => Ok(()),
+            records => Err(format!("{records} records are scored and not in the store yet")),
+        }));
+    }
     sidecar::router(sidecar::Parts {
         log: of.log.clone(),
         store: of.store.clone(),
@@ -111,8 +124,14 @@ pub(super) fn sidecar(
         webhooks,
         targets: settings.kpi.clone(),
         style: Style::of(&settings.detect.decode),
-        checks: Vec::new(),
+        checks,
+        dashboard,
     })
+}
+
+/// What the dashboard shows of the process around it, as far as the settings say.
+pub(super) fn surroundings(settings: &Settings) -> Surroundings {
+    Surroundings { config: settings.dashboard.clone(), settings: settings.shown.clone(), ..Surroundings::default() }
 }
 
 /// Learns models anew.

@@ -92,7 +92,8 @@ impl Running {
             Single::Serve => {
                 of.log.subscribe(&[Topic::Control], Box::new(|| {})); // which model is in force is read from its end
                 let access = parts::access(settings, &of.store)?;
-                parts::sidecar(settings, of, access, Registry::new(objects()?), None)
+                let around = parts::surroundings(settings);
+                parts::sidecar(settings, of, access, Registry::new(objects()?), None, around)
             }
         };
         running.tasks.spawn(listen::serve(listener, router, sidecar::LISTEN, stop));

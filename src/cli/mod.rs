@@ -23,6 +23,7 @@ mod simulate;
 mod single;
 #[cfg(test)]
 mod tests;
+mod users;
 mod worker;
 
 pub use failure::{Code, Failure};
@@ -88,6 +89,9 @@ pub enum Command {
     /// Keys for the gateway and the query API
     #[command(subcommand)]
     Keys(keys::KeysCommand),
+    /// People who use the dashboard
+    #[command(subcommand)]
+    Users(users::UsersCommand),
     /// Bring the store's schema up to date
     Migrate(migrate::MigrateArgs),
     /// Carry the store of one box into PostgreSQL
@@ -143,6 +147,7 @@ impl Cli {
             Command::Model(args) => args.run(json),
             Command::Config(command) => command.run(json),
             Command::Keys(command) => command.run(json),
+            Command::Users(command) => command.run(json),
             Command::Migrate(args) => args.run(json),
             Command::Move(args) => args.run(json),
             Command::Simulate(args) => simulate::run(args, json),

@@ -112,6 +112,8 @@ impl RunArgs {
             retrain: config.retrain,
             webhooks: config.webhooks.clone(),
             kpi: config.kpi.clone(),
+            dashboard: config.sidecar.dashboard.clone(),
+            shown: config.to_toml().unwrap_or_default(),
             ..Settings::new(config.data.dir.clone())
         }
     }

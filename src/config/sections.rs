@@ -3,6 +3,7 @@
 use super::Config;
 use crate::gateway::config::GatewayConfig;
 use crate::log::kafka::KafkaConfig;
+use crate::sidecar::dashboard::DashboardConfig;
 use crate::store;
 use serde::{Deserialize, Serialize};
 use std::net::SocketAddr;
@@ -154,14 +155,17 @@ impl Default for GatewaySection {
 
 /// `[sidecar]`
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize)]
-#[serde(default, deny_unknown_fields)]
+#[serde(default)]
 pub struct SidecarConfig {
     /// Address of query API, dashboard and metrics.
     pub addr: SocketAddr,
+    /// Who comes in through a proxy.
+    #[serde(flatten)]
+    pub dashboard: DashboardConfig,
 }
 impl Default for SidecarConfig {
     fn default() -> Self {
-        SidecarConfig { addr: SocketAddr::from(([127, 0, 0, 1], 8081)) }
+        SidecarConfig { addr: SocketAddr::from(([127, 0, 0, 1], 8081)), dashboard: DashboardConfig::default() }
     }
 }
 
@@ -306,6 +310,7 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     range((2..=200).contains(&store.connections), "store.connections must be 2 to 200")?;
     let beat = config.cluster.heartbeat_ms;
     range((200..=600_000).contains(&beat), "cluster.heartbeat_ms must be 200 to 600000")?;
+    config.sidecar.dashboard.check()?;
     let late = config.time.allowed_lateness_ms;
     range((0..=3_600_000).contains(&late), "time.allowed_lateness_ms must be 0 to 3600000")?;
     range((0..=600_000).contains(&series.close_after_ms), "series.close_after_ms must be 0 to 600000")?;

@@ -11,11 +11,17 @@ pub struct Check {
     pub name: &'static str,
     /// Must be quick: it runs on the thread that answers.
     pub ask: Box<dyn Fn() -> Result<(), String> + Send + Sync>,
+    /// What is wrong is told, and the process can do its work all the same.
+    pub warns: bool,
 }
 impl Check {
     /// A check.
     pub fn new(name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Check {
-        Check { name, ask: Box::new(ask) }
+        Check { name, ask: Box::new(ask), warns: false }
+    }
+    /// A check that only tells.
+    pub fn warning(name: &'static str, ask: impl Fn() -> Result<(), String> + Send + Sync + 'static) -> Check {
+        Check { warns: true, ..Check::new(name, ask) }
     }
 }
 
@@ -32,14 +38,15 @@ struct Ready {
     checks: Vec<Answer>,
 }
 
-/// 200 when every check passes, else 503, with the list either way.
+/// 200 when every check passes or only warns, else 503, with the list either way.
 pub fn readyz(checks: &[Check]) -> Response {
     let answer = |check: &Check| match (check.ask)() {
         Ok(()) => Answer { name: check.name, status: "ok", message: None },
+        Err(message) if check.warns => Answer { name: check.name, status: "warning", message: Some(message) },
         Err(message) => Answer { name: check.name, status: "failing", message: Some(message) },
     };
     let checks: Vec<Answer> = checks.iter().map(answer).collect();
-    let ok = checks.iter().all(|c| c.status == "ok");
+    let ok = checks.iter().all(|c| c.status != "failing");
     let body =
         serde_json::to_vec(&Ready { status: if ok { "ready" } else { "not_ready" }, checks }).unwrap_or_default();
     let mut response = Response::new(Body::from(body));

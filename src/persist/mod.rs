@@ -348,6 +348,7 @@ fn run(worker: &mut Worker, shared: &Shared, damaged: fn(&str)) -> Result<(), Pe
             Err(error) => {
                 worker.counters.retries.inc();
                 worker.counters.lag.set(worker.lag() as i64);
+                shared.lag.store(worker.lag(), Ordering::Relaxed);
                 tracing::warn!(%error, pause_ms = pause.as_millis() as u64, "persist tries again");
                 shared.pause(pause);
                 pause = (pause * 2).min(BACKOFF.1);

@@ -1,8 +1,9 @@
 //! The list of routes. Each is added to the router and to the description in one call, so the two cannot differ.
 
 use super::params::{Params, bad};
-use super::{Inner, Parts, alerts, events, figures, health, incidents, labels, models, page, rejects, session};
+use super::{Inner, Parts, alerts, dashboard, events, figures, health, incidents, labels, models, rejects};
 use crate::access::Scope;
+use crate::access::sessions::Sessions;
 use crate::deliver::Deliver;
 use crate::deliver::api::operations;
 use crate::http::{Problem, finish};
@@ -242,10 +243,6 @@ fn routes(api: Api) -> Api {
         .get(Gate::Open, "/livez", "Does the process answer?", &[], crate::http::health::livez)
         .get(Gate::Open, "/healthz", "As /livez", &[], crate::http::health::livez)
         .get(Gate::Open, "/readyz", "Can it do its work?", &[], health::ready)
-        .get(Gate::Open, "/", "The page for people", &[], page::page)
-        .get(Gate::Open, "/style.css", "Its style", &[], page::style)
-        .post(Gate::Open, "/sign-in", "A read key for the page", session::sign_in)
-        .post(Gate::Open, "/sign-out", "Forget the key", session::sign_out)
 }
 
 /// Router with its description.
@@ -258,16 +255,20 @@ pub(super) fn build(parts: Parts) -> Router {
     };
     let Api { router, paths, .. } = api;
     let shared = parts.shared.clone();
+    let sessions = Sessions::new(Arc::clone(&parts.store), Arc::clone(&parts.access));
     let inner = Arc::new(Inner {
         parts,
+        door: dashboard::Door::new(sessions),
         questions: Arc::new(tokio::sync::Semaphore::new(super::QUESTIONS)),
         audit: Arc::new(tokio::sync::Semaphore::new(1)),
         openapi: describe(paths),
     });
+    let pages = dashboard::router(&inner);
     router
-        .fallback(|| async { Problem::not_found() })
+        .fallback(dashboard::nothing)
         .method_not_allowed_fallback(|| async { Problem::method_not_allowed() })
         .with_state(inner)
+        .merge(pages)
         .layer(axum::middleware::from_fn_with_state(shared, finish::finish))
 }
 

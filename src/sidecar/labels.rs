@@ -17,6 +17,7 @@ use pulse_dataflows::ports::{Meta, Records, Request, Topic, partition};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Duration;
 
 /// The contract's verdicts.
 const VERDICTS: [&str; 5] = ["true_positive", "false_positive", "expected", "duplicate", "withdrawn"];
@@ -275,6 +276,46 @@ async fn add(inner: Arc<Inner>, mut label: Label) -> Answer {
     });
     let offset = appended.await?.first().copied().unwrap_or_default();
     Ok(views::json(&serde_json::json!({"status": "recorded", "offset": offset, "label": label})))
+}
+
+/// What a verdict given on the dashboard is about.
+#[derive(Clone, Debug)]
+pub enum Subject {
+    /// An alert, by its id.
+    Alert(String),
+    /// An incident, by its id.
+    Incident(String),
+}
+
+/// How often, and at what pace, the store is asked for a verdict that was just said: persist needs some 20 ms.
+const LOOKS: (u32, Duration) = (20, Duration::from_millis(50));
+
+/// A verdict given on the dashboard; one of the same words by the same person as over the API.
+pub async fn say(inner: &Arc<Inner>, of: Subject, verdict: &str, reason: &str, by: &str) -> Result<(), Problem> {
+    let (verdict, reason) = (Some(verdict.to_owned()), (!reason.is_empty()).then(|| reason.to_owned()));
+    let body = match of {
+        Subject::Alert(id) => LabelBody { alert_id: Some(id), ..LabelBody::default() },
+        Subject::Incident(id) => LabelBody { incident_id: Some(id), ..LabelBody::default() },
+    };
+    let label = LabelBody { verdict, reason, ..body }.check("feedback", by.to_owned())?;
+    add(Arc::clone(inner), label).await.map(|_| ())
+}
+
+/// Waits a moment until the store shows what was said, so that the next page does too; a store that is behind shows it later.
+pub async fn shown(inner: &Arc<Inner>, of: &Subject, verdict: &str, by: &str) {
+    let target = match of {
+        Subject::Alert(id) => format!("alert:{id}"),
+        Subject::Incident(id) => format!("incident:{id}"),
+    };
+    for _ in 0..LOOKS.0 {
+        let target = target.clone();
+        let Ok(known) = inner.ask(move |db| query::labels::in_force(db, &target)).await else { return };
+        let mine = known.iter().find(|one| one.by == by && one.origin == "feedback");
+        if mine.map_or("withdrawn", |one| one.verdict.as_str()) == verdict {
+            return;
+        }
+        tokio::time::sleep(LOOKS.1).await;
+    }
 }
 
 /// `POST /labels`

@@ -3,10 +3,11 @@
 //!
 //! Reads the store only, writes verdicts to the log and acknowledgements to the store. Runs beside the data path and is never
 //! waited for by it: questions are bounded in number and in time.
-//! Deliberately absent: events in (the gateway's), what webhooks do (delivery's), tuning, users.
+//! [`dashboard`] is the pages for people, beside the API. Deliberately absent: events in (the gateway's), what webhooks do (delivery's), tuning.
 
 mod alerts;
 pub mod api;
+pub mod dashboard;
 mod events;
 mod figures;
 mod health;
@@ -14,11 +15,8 @@ mod incidents;
 mod labels;
 pub(crate) use labels::{FromFile, from_file};
 pub mod models;
-mod page;
-mod page_parts;
 mod params;
 mod rejects;
-mod session;
 mod views;
 
 pub use models::{Registry, RegistryRefusal};
@@ -88,6 +86,8 @@ pub struct Parts {
     pub style: crate::insights::Style,
     /// Checks of `/readyz`.
     pub checks: Vec<Check>,
+    /// What pages show of the process around them.
+    pub dashboard: dashboard::Surroundings,
 }
 
 /// What the handlers share.
@@ -96,6 +96,8 @@ pub(crate) struct Inner {
     questions: Arc<Semaphore>,
     /// One audit at a time: it reads the whole log.
     audit: Arc<Semaphore>,
+    /// Who comes in to the pages.
+    door: dashboard::Door,
     openapi: String,
 }
 type Answer = Result<axum::response::Response, Problem>;

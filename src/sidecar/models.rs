@@ -72,7 +72,7 @@ pub(super) async fn rollback(State(inner): Shared) -> Answer {
     switch(&inner, |registry| registry.rollback()).await
 }
 
-async fn switch(
+pub(super) async fn switch(
     inner: &Inner,
     how: impl FnOnce(&dyn Registry) -> Result<Value, RegistryRefusal> + Send + 'static,
 ) -> Answer {

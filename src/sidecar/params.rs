@@ -83,6 +83,7 @@ pub fn bad(field: &str, message: impl Into<String>) -> Problem {
 }
 
 /// What stands behind the question mark.
+#[derive(Default)]
 pub struct Params(Vec<(String, String)>);
 
 impl Params {

@@ -30,6 +30,11 @@ const HOURS: &str =
     "INSERT INTO event_hours SELECT * FROM unnest($1::bigint[], $2::text[], $3::text[], $4::text[], $5::bigint[])
     ON CONFLICT (hour_ms, event_group, decision, channel) DO UPDATE SET events = event_hours.events + excluded.events";
 
+const SOURCES: &str =
+    "INSERT INTO source_hours SELECT * FROM unnest($1::bigint[], $2::text[], $3::bigint[], $4::bigint[])
+    ON CONFLICT (hour_ms, source) DO UPDATE SET events = source_hours.events + excluded.events,
+    last_ms = GREATEST(source_hours.last_ms, excluded.last_ms)";
+
 /// The whole batch at once; `None`: some of it was there already, nothing is written, and it has to go row by row.
 fn at_once(db: &Db, link: &Link, batch: &[ScoredRow]) -> Result<Option<u64>> {
     if batch.is_empty() {
@@ -48,6 +53,7 @@ fn at_once(db: &Db, link: &Link, batch: &[ScoredRow]) -> Result<Option<u64>> {
     let sources: Vec<Text> = all().map(|(row, _)| Text(&row.source)).collect();
     run(link, ENTITIES, &[&names, &ids, &times, &events, &sources])?;
     hours(link, batch)?;
+    source_hours(link, batch)?;
     Ok(Some(batch.len() as u64))
 }
 
@@ -102,5 +108,19 @@ fn hours(link: &Link, batch: &[ScoredRow]) -> Result<()> {
     let channels: Vec<Text> = counts.keys().map(|key| Text(key.3)).collect();
     let events: Vec<i64> = counts.into_values().collect();
     run(link, HOURS, &[&hours, &groups, &decisions, &channels, &events])?;
+    Ok(())
+}
+
+fn source_hours(link: &Link, batch: &[ScoredRow]) -> Result<()> {
+    let mut counts: BTreeMap<(i64, &str), (i64, i64)> = BTreeMap::new();
+    for row in batch {
+        let (events, last_ms) = counts.entry((row.hour_ms(), &row.source)).or_insert((0, row.received_ms));
+        (*events, *last_ms) = (*events + 1, (*last_ms).max(row.received_ms));
+    }
+    let hours: Vec<i64> = counts.keys().map(|key| key.0).collect();
+    let sources: Vec<Text> = counts.keys().map(|key| Text(key.1)).collect();
+    let events: Vec<i64> = counts.values().map(|(events, _)| *events).collect();
+    let last: Vec<i64> = counts.values().map(|(_, last_ms)| *last_ms).collect();
+    run(link, SOURCES, &[&hours, &sources, &events, &last])?;
     Ok(())
 }

@@ -17,6 +17,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_partitions", include_str!("../../migrations/0005_partitions.sql")),
     ("0006_owner", include_str!("../../migrations/0006_owner.sql")),
     ("0007_origins", include_str!("../../migrations/0007_origins.sql")),
+    ("0008_users", include_str!("../../migrations/0008_users.sql")),
+    ("0009_sources", include_str!("../../migrations/0009_sources.sql")),
 ];
 
 /// Why a store cannot be opened.

@@ -65,7 +65,7 @@ impl ScoredRow {
     }
 }
 
-/// Writes a scored event with its entities and its count by hour; `false`: it was there, nothing is changed.
+/// Writes a scored event with its entities and its counts by hour; `false`: it was there, nothing is changed.
 pub fn add_scored(db: &Db, row: &ScoredRow) -> Result<bool> {
     let new = prepare(
         db,
@@ -108,6 +108,12 @@ pub fn add_scored(db: &Db, row: &ScoredRow) -> Result<bool> {
          ON CONFLICT (hour_ms, event_group, decision, channel) DO UPDATE SET events = event_hours.events + 1",
     )?
     .execute((row.hour_ms(), &row.group, &row.decision, &row.channel))?;
+    prepare(
+        db,
+        "INSERT INTO source_hours VALUES ($1,$2,1,$3) ON CONFLICT (hour_ms, source)
+         DO UPDATE SET events = source_hours.events + 1, last_ms = {greatest}(source_hours.last_ms, excluded.last_ms)",
+    )?
+    .execute((row.hour_ms(), &row.source, row.received_ms))?;
     Ok(true)
 }
 

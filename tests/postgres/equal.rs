@@ -12,6 +12,7 @@ use pulse::engine::{Engine, Options};
 use pulse::insights::Style;
 use pulse::log::MemoryLog;
 use pulse::persist::{self, Worker};
+use pulse::sidecar::dashboard::Surroundings;
 use pulse::sidecar::{KpiTargets, Parts, router};
 use pulse::simulate::{Shop, ShopConfig};
 use pulse::store::{Store, Target};
@@ -76,6 +77,7 @@ impl Side {
             targets: KpiTargets::default(),
             style: Style::of(&DecodeConfig::default()),
             checks: Vec::new(),
+            dashboard: Surroundings::default(),
         });
         Side(router, deliver)
     }

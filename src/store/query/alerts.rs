@@ -24,6 +24,21 @@ impl StateFilter {
     }
 }
 
+/// What a list of alerts is narrowed to beside that.
+#[derive(Clone, Debug, Default)]
+pub struct AlertFilter {
+    /// Status and severity.
+    pub state: StateFilter,
+    /// Type of its event, exactly.
+    pub event_type: Option<String>,
+    /// Source of its event, exactly.
+    pub source: Option<String>,
+    /// `name:id`, exactly.
+    pub entity: Option<String>,
+    /// With a verdict, or without.
+    pub judged: Option<bool>,
+}
+
 /// An alert as it is stored.
 #[derive(Clone, Debug)]
 pub struct Alert {
@@ -78,8 +93,22 @@ fn row(row: &Row) -> Result<Alert> {
 
 /// A page of alerts, newest first.
 pub fn list(db: &Db, filter: &StateFilter, span: &Span) -> Result<Page<Alert>> {
+    search(db, &AlertFilter { state: filter.clone(), ..AlertFilter::default() }, span)
+}
+
+/// A page of alerts, newest first, narrowed further.
+pub fn search(db: &Db, filter: &AlertFilter, span: &Span) -> Result<Page<Alert>> {
     let mut w = Where::default();
-    filter.apply(&mut w);
+    filter.state.apply(&mut w);
+    w.and_some("event_type = ?", filter.event_type.clone());
+    w.and_some("source = ?", filter.source.clone());
+    w.and_some("entity = ?", filter.entity.clone());
+    if let Some(judged) = filter.judged {
+        let not = if judged { "" } else { "NOT " };
+        let sql =
+            "EXISTS (SELECT 1 FROM labels l WHERE l.target = 'alert:' || alerts.alert_id AND l.verdict <> 'withdrawn')";
+        w.and(&format!("{not}{sql}"), []);
+    }
     w.span(span, "opened_ms", "opened_ms, alert_id, ''");
     let limit = w.limit(span.limit);
     let sql = format!("SELECT {COLUMNS} FROM alerts{} ORDER BY opened_ms DESC, alert_id DESC{limit}", w.sql);

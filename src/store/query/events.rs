@@ -96,6 +96,52 @@ pub fn by_id(db: &Db, event_id: &str, source: Option<&str>) -> Result<Vec<EventR
     statement.query_map((event_id, source), row)?.collect()
 }
 
+/// What is shown of an event beside others.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Brief {
+    /// `id`
+    pub event_id: String,
+    /// `source`
+    pub source: String,
+    /// Event time, ms.
+    pub time_ms: i64,
+    /// `type`
+    pub event_type: String,
+    /// In [0, 1].
+    pub score: f64,
+    /// Was it decided to be an anomaly?
+    pub anomaly: bool,
+    /// Minor units of the currency.
+    pub amount: Option<(i64, String)>,
+    /// ISO 3166 alpha-2.
+    pub country: Option<String>,
+}
+
+/// The events of an entity up to a time, newest first.
+pub fn of_entity(db: &Db, (name, id): (&str, &str), until_ms: i64, limit: usize) -> Result<Vec<Brief>> {
+    let mut statement = prepare(
+        db,
+        "SELECT e.event_id, e.source, e.time_ms, e.type, e.score, e.decision, e.amount_minor, e.currency, e.country
+         FROM event_entities x JOIN scored_events e ON e.event_id = x.event_id AND e.source = x.source AND e.time_ms = x.time_ms
+         WHERE x.name = $1 AND x.entity_id = $2 AND x.time_ms <= $3
+         ORDER BY x.time_ms DESC, x.event_id DESC, x.source DESC LIMIT $4",
+    )?;
+    let rows = statement.query_map((name, id, until_ms, limit as i64), |row| {
+        let (amount, currency): (Option<i64>, Option<String>) = (row.get(6)?, row.get(7)?);
+        Ok(Brief {
+            event_id: row.get(0)?,
+            source: row.get(1)?,
+            time_ms: row.get(2)?,
+            event_type: row.get(3)?,
+            score: row.get(4)?,
+            anomaly: row.get::<String>(5)? == "anomaly",
+            amount: amount.zip(currency),
+            country: row.get(8)?,
+        })
+    })?;
+    rows.collect()
+}
+
 /// The entities of an event, `name:id`, in order.
 pub fn entities(db: &Db, event: &EventRow) -> Result<Vec<String>> {
     let mut statement = prepare(

@@ -8,6 +8,7 @@ pub mod events;
 pub mod incidents;
 pub mod kpis;
 pub mod labels;
+pub mod overview;
 pub mod rejects;
 pub mod series;
 pub mod tracks;
