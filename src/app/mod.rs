@@ -22,6 +22,7 @@ use crate::engine::objects::{ObjectError, Objects, ObjectsConfig};
 use crate::engine::registry::Registry;
 use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
+use crate::export::ExportConfig;
 use crate::gateway::{GatewayConfig, SourcesConfig};
 use crate::log::retention;
 use crate::log::which::Brokers;
@@ -92,6 +93,8 @@ pub struct Settings {
     pub retrain: RetrainConfig,
     /// Destinations.
     pub webhooks: DeliverConfig,
+    /// Where scored events and alerts are exported to.
+    pub export: ExportConfig,
     /// Targets.
     pub kpi: KpiTargets,
 }
@@ -120,6 +123,7 @@ impl Settings {
             sources: SourcesConfig::default(),
             retrain: RetrainConfig { every: Every::Never, ..RetrainConfig::default() },
             webhooks: DeliverConfig::default(),
+            export: ExportConfig::default(),
             kpi: KpiTargets::default(),
         }
     }
@@ -255,6 +259,9 @@ impl App {
         };
         self.tasks.spawn(forget(forgetter, self.shutdown.clone()));
         self.tasks.spawn(parts::retrain(settings, common, self.registry.clone())?.run(self.shutdown.clone()));
+        if !settings.export.to.is_empty() {
+            self.tasks.spawn(parts::export(settings, common).run(self.shutdown.clone()));
+        }
         Ok(())
     }
 

@@ -1,7 +1,9 @@
 //! The list of routes. Each is added to the router and to the description in one call, so the two cannot differ.
 
 use super::params::{Params, bad};
-use super::{Inner, Parts, alerts, events, figures, health, incidents, labels, models, page, rejects, session};
+use super::{
+    Inner, Parts, alerts, events, figures, health, incidents, labels, models, page, rejects, session, take_on,
+};
 use crate::access::Scope;
 use crate::deliver::Deliver;
 use crate::deliver::api::operations;
@@ -40,6 +42,9 @@ const SERIES: [Param; 5] = [
     PAGE[0],
     PAGE[1],
 ];
+
+/// Links of messages.
+const TAKE_ON: &str = "/take-on/{id}/{until}/{signature}";
 
 /// Who may call.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -237,6 +242,8 @@ fn routes(api: Api) -> Api {
         .get(Gate::Open, "/readyz", "Can it do its work?", &[], health::ready)
         .get(Gate::Open, "/", "The page for people", &[], page::page)
         .get(Gate::Open, "/style.css", "Its style", &[], page::style)
+        .get(Gate::Open, TAKE_ON, "The page behind a link in a message", &[], take_on::ask)
+        .post(Gate::Open, TAKE_ON, "Take an alert on by such a link", take_on::take)
         .post(Gate::Open, "/sign-in", "A read key for the page", session::sign_in)
         .post(Gate::Open, "/sign-out", "Forget the key", session::sign_out)
 }

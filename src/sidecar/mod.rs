@@ -19,6 +19,7 @@ mod page_parts;
 mod params;
 mod rejects;
 mod session;
+mod take_on;
 mod views;
 
 pub use models::{Registry, RegistryRefusal};

@@ -17,6 +17,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_partitions", include_str!("../../migrations/0005_partitions.sql")),
     ("0006_owner", include_str!("../../migrations/0006_owner.sql")),
     ("0007_origins", include_str!("../../migrations/0007_origins.sql")),
+    ("0010_told", include_str!("../../migrations/0010_told.sql")),
+    ("0011_routing", include_str!("../../migrations/0011_routing.sql")),
 ];
 
 /// Why a store cannot be opened.
