@@ -243,7 +243,7 @@ fn raise(
         outbox::insert_row(tx, &m.id, &e.id, fate, now_ms)?;
         woken.insert(e.id.clone());
         if m.suppressed.is_none() && matches!(fate.reason, Some("endpoint_disabled" | "queue_full")) {
-            handed.extend(endpoint::stand_in(endpoints, e).map(|to| (&e.id, &to.id)));
+            handed.extend(endpoint::stand_in(endpoints, e).map(|to| (e, &to.id)));
         }
     }
     // last, as who stands in may want the message for itself too

@@ -224,8 +224,10 @@ impl Shared {
         }
         self.endpoints_version.fetch_add(1, Ordering::SeqCst);
         let endpoints = endpoint::all(tx)?;
-        if let Some(to) = endpoints.iter().find(|e| e.id == id).and_then(|e| endpoint::stand_in(&endpoints, e)) {
-            outbox::hand_over(tx, id, &to.id, None, now_ms)?;
+        if let Some(this) = endpoints.iter().find(|e| e.id == id)
+            && let Some(to) = endpoint::stand_in(&endpoints, this)
+        {
+            outbox::hand_over(tx, this, &to.id, None, now_ms)?;
         }
         let dead = outbox::kill_pending(tx, id, "endpoint_disabled")?;
         tracing::error!(endpoint = id, reason, dead, "webhook endpoint disabled");

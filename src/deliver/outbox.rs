@@ -4,6 +4,7 @@
 //! more with the same id and the same bytes: at least once, and once only as far as the receiver goes by the id.
 //! Deliberately absent: when and how to send.
 
+use super::endpoint::Endpoint;
 use super::filter::Severity;
 use super::message::Message;
 use super::schedule::{Next, Outcome};
@@ -331,22 +332,23 @@ pub fn held(tx: &Db, endpoint: &str, subject: &str) -> Stored<bool> {
 }
 
 /// Gives what waits for an endpoint to the one that stands in for it too: one message, or all that are due. How many.
-pub fn hand_over(tx: &Db, from: &str, to: &str, message: Option<&str>, now_ms: i64) -> Stored<usize> {
+pub fn hand_over(tx: &Db, from: &Endpoint, to: &str, message: Option<&str>, now_ms: i64) -> Stored<usize> {
     const ROWS: &str =
         "INSERT INTO webhook_outbox(message_id, endpoint_id, state, reason, attempts, next_ms, first_sent_ms,
          created_ms, instead_of) SELECT message_id, CAST($2 AS TEXT), 'pending', NULL, 0, CAST($3 AS BIGINT), NULL,
-         CAST($3 AS BIGINT), CAST($1 AS TEXT) FROM webhook_outbox
-         WHERE endpoint_id = $1 AND ";
+         CAST($3 AS BIGINT), CAST($4 AS TEXT) FROM webhook_outbox WHERE endpoint_id = $1 AND ";
     match message {
-        Some(id) => {
-            execute(tx, &format!("{ROWS} message_id = $4 ON CONFLICT DO NOTHING"), params![from, to, now_ms, id])
-        }
+        Some(id) => execute(
+            tx,
+            &format!("{ROWS} message_id = $5 ON CONFLICT DO NOTHING"),
+            params![from.id, to, now_ms, from.called(), id],
+        ),
         None => execute(
             tx,
             &format!(
                 "{ROWS} state IN ('pending', 'sending') AND (reason IS NULL OR reason <> 'quiet_hours') ON CONFLICT DO NOTHING"
             ),
-            params![from, to, now_ms],
+            params![from.id, to, now_ms, from.called()],
         ),
     }
 }

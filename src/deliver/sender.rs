@@ -346,10 +346,10 @@ fn hand_over(
     let Some(to) = endpoint::stand_in(&endpoints, this) else { return Ok(None) };
     let mut handed = 0;
     if state == "dead" {
-        handed += outbox::hand_over(tx, &this.id, &to.id, Some(&line.message_id), now_ms)?;
+        handed += outbox::hand_over(tx, this, &to.id, Some(&line.message_id), now_ms)?;
     }
     if failing_since_ms.is_some_and(|since| now_ms - since >= PATIENCE_MS) {
-        handed += outbox::hand_over(tx, &this.id, &to.id, None, now_ms)?;
+        handed += outbox::hand_over(tx, this, &to.id, None, now_ms)?;
     }
     if handed > 0 {
         tracing::warn!(

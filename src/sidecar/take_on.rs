@@ -22,7 +22,7 @@ const POLICY: &str =
     "default-src 'none'; style-src 'self'; form-action 'self'; base-uri 'none'; frame-ancestors 'none'";
 
 /// What a link says: alert or incident, until when (seconds), signature.
-type Link = Path<(String, i64, String)>;
+type Link = Path<(String, String, String)>;
 
 fn page(status: StatusCode, title: &str, inner: Markup) -> Response {
     let headers: [(HeaderName, &str); 5] = [
@@ -52,14 +52,13 @@ fn no() -> Response {
 }
 
 /// Is the link ours?
-async fn fits(inner: &Arc<Inner>, (subject, until_s, tag): &(String, i64, String)) -> Result<bool, Problem> {
-    let Some(key) = inner.ask(LinkKey::read).await? else { return Ok(false) };
-    Ok(key.fits(subject, *until_s, tag, now_ms()))
+async fn fits(inner: &Arc<Inner>, (subject, until_s, tag): &(String, String, String)) -> Result<bool, Problem> {
+    let (Ok(until_s), Some(key)) = (until_s.parse(), inner.ask(LinkKey::read).await?) else { return Ok(false) };
+    Ok(key.fits(subject, until_s, tag, now_ms()))
 }
 
 /// The page with the button.
-pub async fn ask(State(inner): Shared, link: Option<Link>) -> Answer {
-    let Some(Path(link)) = link else { return Ok(no()) };
+pub async fn ask(State(inner): Shared, Path(link): Link) -> Answer {
     if !fits(&inner, &link).await? {
         return Ok(no());
     }
@@ -72,8 +71,7 @@ pub async fn ask(State(inner): Shared, link: Option<Link>) -> Answer {
 }
 
 /// The button.
-pub async fn take(State(inner): Shared, link: Option<Link>) -> Answer {
-    let Some(Path(link)) = link else { return Ok(no()) };
+pub async fn take(State(inner): Shared, Path(link): Link) -> Answer {
     if !fits(&inner, &link).await? {
         return Ok(no());
     }
