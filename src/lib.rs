@@ -15,6 +15,7 @@ pub mod config;
 pub mod deliver;
 pub mod engine;
 pub mod explain;
+pub mod export;
 pub mod gateway;
 pub mod http;
 pub mod import;

@@ -7,6 +7,8 @@ mod checkpoints;
 mod child;
 #[path = "log/disk.rs"]
 mod disk;
+#[path = "crash/export.rs"]
+mod export;
 #[path = "crash/floods.rs"]
 mod floods;
 #[path = "crash/kills.rs"]

@@ -8,6 +8,8 @@ mod crash;
 mod forbidden;
 #[path = "deliver/kinds.rs"]
 mod kinds;
+#[path = "deliver/mail.rs"]
+mod mail;
 #[path = "deliver/outcomes.rs"]
 mod outcomes;
 #[path = "deliver/pace.rs"]
@@ -16,6 +18,8 @@ mod pace;
 mod place;
 #[path = "deliver/receiver.rs"]
 mod receiver;
+#[path = "deliver/routing.rs"]
+mod routing;
 #[path = "deliver/signing.rs"]
 mod signing;
 #[path = "deliver/sums.rs"]

@@ -61,11 +61,16 @@ if ! "$tools/venv/bin/python" -c "import segment.analytics, rudderstack.analytic
         posthog==7.91.1 cloudevents==2.2.0 stripe==16.1.0
 fi
 command -v node >/dev/null && command -v npm >/dev/null || install nodejs npm
-if [ ! -d "$tools/node/node_modules/stripe" ]; then
+if [ ! -d "$tools/node/node_modules/stripe" ] || [ ! -d "$tools/node/node_modules/standardwebhooks" ]; then
     mkdir -p "$tools/node"
     echo '{"private":true}' >"$tools/node/package.json"
     npm install --prefix "$tools/node" --silent --no-audit --no-fund --ignore-scripts @segment/analytics-node@3.1.0 \
-        @rudderstack/rudder-sdk-node@3.0.13 posthog-node@5.70.0 cloudevents@10.0.0 stripe@23.1.0
+        @rudderstack/rudder-sdk-node@3.0.13 posthog-node@5.70.0 cloudevents@10.0.0 stripe@23.1.0 standardwebhooks@1.1.1
+fi
+
+# a mail server; another verifier of our signatures; a foreign reader of Parquet
+if ! "$tools/venv/bin/python" -c "import aiosmtpd, standardwebhooks, pyarrow" 2>/dev/null; then
+    "$tools/venv/bin/pip" install --quiet --disable-pip-version-check aiosmtpd==1.4.6 standardwebhooks==1.1.0 pyarrow==26.0.1
 fi
 
 # a browser, what drives it, and what judges whether everybody can read a page

@@ -22,6 +22,7 @@ use crate::engine::objects::{ObjectError, Objects, ObjectsConfig};
 use crate::engine::registry::Registry;
 use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
+use crate::export::ExportConfig;
 use crate::gateway::{GatewayConfig, SourcesConfig};
 use crate::log::retention;
 use crate::log::which::Brokers;
@@ -93,6 +94,8 @@ pub struct Settings {
     pub retrain: RetrainConfig,
     /// Destinations.
     pub webhooks: DeliverConfig,
+    /// Where scored events and alerts are exported to.
+    pub export: ExportConfig,
     /// Targets.
     pub kpi: KpiTargets,
     /// Who comes in to the dashboard through a proxy.
@@ -125,6 +128,7 @@ impl Settings {
             sources: SourcesConfig::default(),
             retrain: RetrainConfig { every: Every::Never, ..RetrainConfig::default() },
             webhooks: DeliverConfig::default(),
+            export: ExportConfig::default(),
             kpi: KpiTargets::default(),
             dashboard: DashboardConfig::default(),
             shown: String::new(),
@@ -269,6 +273,9 @@ impl App {
         };
         self.tasks.spawn(forget(forgetter, self.shutdown.clone()));
         self.tasks.spawn(parts::retrain(settings, common, self.registry.clone())?.run(self.shutdown.clone()));
+        if !settings.export.to.is_empty() {
+            self.tasks.spawn(parts::export(settings, common).run(self.shutdown.clone()));
+        }
         Ok(())
     }
 

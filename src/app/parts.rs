@@ -6,6 +6,7 @@ use super::{AppError, Settings, damaged, models, part};
 use crate::access::Access;
 use crate::deliver::{self, Deliver};
 use crate::engine::registry::Registry;
+use crate::export::{self, ExportMetrics};
 use crate::gateway::Gateway;
 use crate::http::health::{self, Check};
 use crate::insights::Style;
@@ -92,6 +93,7 @@ pub(super) fn deliver(settings: &Settings, of: &Common) -> Result<Arc<Deliver>, 
     let (stages, whole) = (of.shared.clone(), of.shared.latency.clone());
     setup.notify = Some(Arc::new(move |took| stages.observe_stage(Stage::Notify, took)));
     setup.ingest_to_alert = Some(Arc::new(move |took| whole.record(INGEST_TO_ALERT, took)));
+    setup.zone = zone(settings)?;
     Deliver::start(setup).map_err(|e| part("deliver")(&e))
 }
 
@@ -134,11 +136,20 @@ pub(super) fn surroundings(settings: &Settings) -> Surroundings {
     Surroundings { config: settings.dashboard.clone(), settings: settings.shown.clone(), ..Surroundings::default() }
 }
 
+fn zone(settings: &Settings) -> Result<TimeZone, AppError> {
+    TimeZone::get(&settings.detect.decode.time_zone).map_err(|e| AppError::Config(format!("shop.timezone: {e}")))
+}
+
 /// Learns models anew.
 pub(super) fn retrain(settings: &Settings, of: &Common, registry: Arc<Registry>) -> Result<Live, AppError> {
-    let zone = TimeZone::get(&settings.detect.decode.time_zone)
-        .map_err(|e| AppError::Config(format!("shop.timezone: {e}")))?;
+    let zone = zone(settings)?;
     Ok(Live { log: of.log.clone(), registry, config: settings.retrain, zone })
+}
+
+/// Files for tools that ask questions of history.
+pub(super) fn export(settings: &Settings, of: &Common) -> export::Live {
+    let (config, currency) = (settings.export.clone(), settings.detect.decode.shop_currency.clone());
+    export::Live { log: of.log.clone(), config, currency, metrics: ExportMetrics::register(&of.metrics) }
 }
 
 /// Metrics and health of a part that answers nothing else.

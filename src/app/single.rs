@@ -31,6 +31,8 @@ pub enum Single {
     Serve,
     /// New models from the shop's own history.
     Retrain,
+    /// Scored events and alerts as files.
+    Export,
 }
 
 /// A part at work.
@@ -87,6 +89,11 @@ impl Running {
                 of.log.subscribe(&[Topic::Control], Box::new(|| {})); // which model is in force is read from its end
                 let live = parts::retrain(settings, of, Registry::new(objects()?))?;
                 running.tasks.spawn(live.run(stop.clone()));
+                parts::health_only(&of.metrics)
+            }
+            Single::Export => {
+                of.log.subscribe(&[Topic::Scored, Topic::Alerts], Box::new(|| {})); // so that their ends are followed
+                running.tasks.spawn(parts::export(settings, of).run(stop.clone()));
                 parts::health_only(&of.metrics)
             }
             Single::Serve => {

@@ -8,6 +8,7 @@ mod cluster;
 mod config;
 mod demo;
 mod explain;
+mod export;
 pub mod failure;
 mod folder;
 mod import;
@@ -104,6 +105,8 @@ pub enum Command {
     Receiver(crate::receiver::ReceiverArgs),
     /// History in: NDJSON, or CSV with a mapping
     Import(import::ImportArgs),
+    /// Scored events and alerts as Parquet files by day, in a folder or on S3
+    Export(export::ExportArgs),
     /// Why an event has its score, and the proof
     Explain(explain::ExplainArgs),
     /// Compare the sets of ids of log and store; fails when they do not agree
@@ -153,6 +156,7 @@ impl Cli {
             Command::Simulate(args) => simulate::run(args, json),
             Command::Receiver(args) => receiver::run(args, json),
             Command::Import(args) => args.run(json),
+            Command::Export(args) => args.run(json),
             Command::Explain(args) => args.run(json),
             Command::Audit(args) => args.run(json),
         }

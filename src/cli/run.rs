@@ -111,6 +111,7 @@ impl RunArgs {
             sources: config.sources.clone(),
             retrain: config.retrain,
             webhooks: config.webhooks.clone(),
+            export: config.export.clone(),
             kpi: config.kpi.clone(),
             dashboard: config.sidecar.dashboard.clone(),
             shown: config.to_toml().unwrap_or_default(),

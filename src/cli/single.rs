@@ -1,8 +1,9 @@
-//! `pulse gateway`, `persist`, `deliver`, `retrain`, `serve`: one part as a process of its own, on Kafka and a store that all share.
+//! `pulse gateway`, `persist`, `deliver`, `retrain`, `serve`, `export --follow`: one part as a process of its own, on Kafka and a store that all share.
 
 use super::run::{RunArgs, signal};
 use super::{Failure, Folder, process};
 use crate::app::single::{Running, Single};
+use crate::config::Config;
 use std::net::SocketAddr;
 
 /// Where metrics and health of a part are that answers nothing else.
@@ -25,12 +26,16 @@ pub struct SingleArgs {
 impl SingleArgs {
     /// Runs it, until a signal.
     pub fn run(&self, which: Single) -> Result<(), Failure> {
+        self.run_with(which, RunArgs { folder: self.folder.clone(), ..RunArgs::default() }.load()?)
+    }
+
+    /// The same with a configuration that was read already.
+    pub fn run_with(&self, which: Single, config: Config) -> Result<(), Failure> {
         let args = RunArgs { folder: self.folder.clone(), ..RunArgs::default() };
-        let config = args.load()?;
         let address = self.listen.unwrap_or(match which {
             Single::Gateway => config.gateway.addr,
             Single::Serve => config.sidecar.addr,
-            Single::Persist | Single::Deliver | Single::Retrain => ANYWHERE,
+            Single::Persist | Single::Deliver | Single::Retrain | Single::Export => ANYWHERE,
         });
         let settings = crate::app::Settings { no_auth: self.no_auth, ..args.settings(&config) };
         process::start_logging(&config.telemetry)?;

@@ -17,6 +17,7 @@ pub use sections::{
 
 use crate::deliver::config::DeliverConfig;
 use crate::engine::objects::ObjectsConfig;
+use crate::export::ExportConfig;
 use crate::gateway::SourcesConfig;
 use crate::log::which::Brokers;
 use crate::retrain::RetrainConfig;
@@ -82,6 +83,8 @@ pub struct Config {
     pub retrain: RetrainConfig,
     /// `[webhooks]`
     pub webhooks: DeliverConfig,
+    /// `[export]`
+    pub export: ExportConfig,
     /// `[retention]`
     pub retention: RetentionConfig,
     /// `[kpi]`
@@ -210,6 +213,7 @@ impl Config {
         self.retrain.check().map_err(invalid)?;
         self.sources.check().map_err(invalid)?;
         self.webhooks.check().map_err(|e| invalid(e.to_string()))?;
+        self.export.check().map_err(invalid)?;
         sections::check(self).map_err(invalid)
     }
 

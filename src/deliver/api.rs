@@ -8,8 +8,10 @@ use super::filter::{Filter, Severity};
 use super::guard::Refusal;
 use super::kind::{Kind, SecretUse};
 use super::message::Message;
+use super::options::Options;
 use super::outbox::{self, Replay};
 use super::signature::{SECRET_PREFIX, Secret};
+use super::template;
 use super::{Deliver, DeliverError, rfc3339};
 use crate::http::Problem;
 use axum::extract::rejection::{JsonRejection, QueryRejection};
@@ -126,7 +128,8 @@ fn shown(e: &Endpoint, now_ms: i64) -> Value {
     json!({
         "id": e.id, "kind": e.kind, "url": url, "description": e.description, "types": e.filter.types,
         "min_severity": e.filter.min_severity, "groups": e.filter.groups, "rate_per_s": e.rate_per_s,
-        "configured": e.configured, "created": rfc3339(e.created_ms), "enabled": e.enabled(),
+        "name": e.options.name, "quiet": e.options.quiet, "most_per_hour": e.options.most_per_hour, "fallback": e.options.fallback,
+        "template": e.options.template, "content_type": e.options.content_type, "configured": e.configured, "created": rfc3339(e.created_ms), "enabled": e.enabled(),
         "disabled": e.disabled.as_ref().map(|(ms, why)| json!({"at": rfc3339(*ms), "reason": why})),
         "failing_since": e.failing_since_ms.map(rfc3339),
         "rotating_until": (e.old_secret.is_some() && now_ms < e.old_until_ms).then(|| rfc3339(e.old_until_ms)),
@@ -222,6 +225,8 @@ struct Create {
     groups: Vec<String>,
     #[serde(default)]
     rate_per_s: Option<f64>,
+    #[serde(flatten)]
+    options: Options,
 }
 
 async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
@@ -234,7 +239,8 @@ async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
     if wanted.rate_per_s.is_some_and(|r| !(r > 0.0 && r <= 1_000.0)) {
         return Err(bad("invalid_rate", "above 0 and at most 1000"));
     }
-    judge(&d, &wanted.url).await?;
+    wanted.options.check(wanted.kind, &filter).map_err(|e| bad("invalid_options", e))?;
+    judge(&d, wanted.kind, &wanted.url).await?;
     let secret = secret_for(wanted.kind, wanted.secret)?;
     let now_ms = d.shared.now_ms();
     let mut new = Endpoint {
@@ -244,6 +250,7 @@ async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
         description: wanted.description,
         filter,
         rate_per_s: wanted.rate_per_s,
+        options: wanted.options,
         secret,
         old_secret: None,
         old_until_ms: 0,
@@ -257,15 +264,23 @@ async fn create(State(d): State<Arc<Deliver>>, body: Body<Create>) -> Answer {
     };
     let (state, mut row) = (d.shared.clone(), new.clone());
     let inserted = d.shared.write_durable(move |tx| {
-        if endpoint::all(tx)?.iter().filter(|e| e.deleted_ms.is_none()).count() >= MAX_ENDPOINTS {
-            return Ok(None);
+        let there: Vec<Endpoint> = endpoint::all(tx)?.into_iter().filter(|e| e.deleted_ms.is_none()).collect();
+        if there.len() >= MAX_ENDPOINTS {
+            return Ok(Err(bad("too_many", format!("at most {MAX_ENDPOINTS} endpoints"))));
+        }
+        let (name, fallback) = (&row.options.name, &row.options.fallback);
+        if !name.is_empty() && there.iter().any(|e| e.options.name == *name) {
+            return Ok(Err(bad("invalid_options", "name: there is a destination of this name")));
+        }
+        if !fallback.is_empty() && !there.iter().any(|e| e.options.name == *fallback) {
+            return Ok(Err(bad("invalid_options", "fallback: there is no destination of this name")));
         }
         row.from_offset = outbox::offset(tx)?;
         endpoint::insert(tx, &row)?;
         state.endpoints_version.fetch_add(1, Ordering::SeqCst);
-        Ok(Some(row.from_offset))
+        Ok(Ok(row.from_offset))
     });
-    new.from_offset = inserted.await?.ok_or_else(|| bad("too_many", format!("at most {MAX_ENDPOINTS} endpoints")))?;
+    new.from_offset = inserted.await??;
     d.open_lane(&new.id, new.rate_per_s);
     let mut answer = shown(&new, now_ms);
     if new.kind.secret_use() == SecretUse::Signs {
@@ -288,7 +303,12 @@ fn secret_for(kind: Kind, given: Option<String>) -> Result<Secret, Problem> {
 }
 
 /// The guard's word on a URL, names looked up.
-async fn judge(d: &Deliver, url: &str) -> Result<(), Problem> {
+async fn judge(d: &Deliver, kind: Kind, url: &str) -> Result<(), Problem> {
+    if kind == Kind::Email {
+        let missing = || bad("no_mail_server", "webhooks.mail.server is not set");
+        d.shared.post.as_ref().ok_or_else(missing)?;
+        return kind.target(&d.shared.guard, url).map_err(|why| bad("invalid_recipients", why));
+    }
     let refused = |r: &Refusal| bad("forbidden_url", r.to_string());
     let target = d.shared.guard.target(url).map_err(|r| refused(&r))?;
     if let Some(url::Host::Domain(name)) = target.host() {
@@ -430,10 +450,15 @@ async fn enable(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer
 
 /// Sends a `test.ping` and waits for its first attempt.
 async fn test(State(d): State<Arc<Deliver>>, Path(id): Path<String>) -> Answer {
-    enabled(&d.found(&id).await?)?;
+    let endpoint = d.found(&id).await?;
+    enabled(&endpoint)?;
     let now_ms = d.shared.now_ms();
     let name = format!("{id}\0{}", uuid::Uuid::now_v7());
-    let message = Message::own("test.ping", &rfc3339(now_ms), &json!({"endpoint_id": id}), &name);
+    let data = match endpoint.options.template.is_empty() {
+        true => json!({"endpoint_id": id}),
+        false => template::ping(&endpoint.filter, &id),
+    };
+    let message = Message::own("test.ping", &rfc3339(now_ms), &data, &name);
     let message_id = message.id.clone();
     let mut outcomes = d.outcomes();
     let (state, to) = (d.shared.clone(), id.clone());

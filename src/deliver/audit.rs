@@ -76,7 +76,8 @@ pub enum AuditError {
 }
 
 /// Compares the rows with the topic, as far as both reach: from the first alert that the log still has to the reader's
-/// offset. Each endpoint from its own beginning to its own end. Rows that retention removed are not compared.
+/// offset. Each endpoint from its own beginning to its own end. Rows that retention removed are not compared, nor those of a
+/// destination that stands in for another.
 pub fn compare_with_log(store: &Store, log: &dyn EventLog) -> std::result::Result<Differences, AuditError> {
     let alerts = partition(Topic::Alerts, 0);
     // The offset first: rows that come in meanwhile lie behind it.
@@ -96,7 +97,8 @@ pub fn compare_with_log(store: &Store, log: &dyn EventLog) -> std::result::Resul
         }
     })?;
     const ROWS: &str = "SELECT o.message_id, o.endpoint_id, m.log_offset
-         FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id WHERE m.log_offset >= $1 AND m.log_offset < $2";
+         FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id WHERE m.log_offset >= $1 AND m.log_offset < $2
+         AND o.instead_of IS NULL";
     let rows: Vec<((String, String), u64)> = store.read_long(|db| {
         let row = |r: &Row| Ok(((r.get(0)?, r.get(1)?), r.get::<i64>(2)? as u64));
         prepare(db, ROWS)?.query_map([start as i64, end as i64], row)?.collect()

@@ -4,10 +4,14 @@
 
 use super::endpoint::MAX_ENDPOINTS;
 use super::filter::Filter;
-use super::guard::{Guard, Refusal};
+use super::guard::Guard;
 use super::kind::{Kind, SecretUse};
+use super::message::MAX_LINK;
+use super::options::Options;
+use super::quiet::Quiet;
 use super::schedule::SCHEDULE_S;
 use super::signature::{SECRET_PREFIX, Secret};
+use super::smtp::MailConfig;
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
 /// `[webhooks]`.
@@ -40,6 +44,10 @@ pub struct DeliverConfig {
     pub attempts_kept: u32,
     /// Days that messages which are no longer pending are kept, for replays and sums.
     pub kept_days: u32,
+    /// Address at which people reach the sidecar, such as `https://pulse.shop.example`: messages then have a link to take alerts on.
+    pub public_url: String,
+    /// The server that takes e-mail.
+    pub mail: MailConfig,
     /// Endpoints from the configuration.
     pub endpoints: Vec<StaticEndpoint>,
 }
@@ -60,6 +68,8 @@ impl Default for DeliverConfig {
             rotation_hours: 24,
             attempts_kept: 1_000,
             kept_days: 400,
+            public_url: String::new(),
+            mail: MailConfig::default(),
             endpoints: Vec::new(),
         }
     }
@@ -93,6 +103,24 @@ pub struct StaticEndpoint {
     /// Attempts a second.
     #[serde(default)]
     pub rate_per_s: Option<f64>,
+    /// What people and other destinations call it.
+    #[serde(default)]
+    pub name: String,
+    /// When it is left alone.
+    #[serde(default)]
+    pub quiet: Vec<Quiet>,
+    /// Messages in any hour at most.
+    #[serde(default)]
+    pub most_per_hour: Option<u32>,
+    /// Name of the destination that gets what this one does not take.
+    #[serde(default)]
+    pub fallback: String,
+    /// Body of a webhook in another form.
+    #[serde(default)]
+    pub template: String,
+    /// What the template makes; empty: JSON.
+    #[serde(default)]
+    pub content_type: String,
 }
 
 impl StaticEndpoint {
@@ -112,6 +140,17 @@ impl StaticEndpoint {
             (SecretUse::None, Some(_)) => Err(format!("{} has no secret", self.kind.name())),
         }
     }
+    /// What few have.
+    pub fn options(&self) -> Options {
+        Options {
+            name: self.name.clone(),
+            quiet: self.quiet.clone(),
+            most_per_hour: self.most_per_hour,
+            fallback: self.fallback.clone(),
+            template: self.template.clone(),
+            content_type: self.content_type.clone(),
+        }
+    }
     /// Its wishes.
     pub fn filter(&self) -> Filter {
         Filter { types: self.types.clone(), min_severity: self.min_severity, groups: self.groups.clone() }
@@ -119,7 +158,10 @@ impl StaticEndpoint {
 }
 
 fn host_only<S: Serializer>(url: &str, s: S) -> Result<S::Ok, S::Error> {
-    let origin = url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default();
+    let origin = match url.starts_with("mailto:") {
+        true => return s.serialize_str("mailto:(hidden)"),
+        false => url::Url::parse(url).map(|url| url.origin().ascii_serialization()).unwrap_or_default(),
+    };
     s.serialize_str(&format!("{origin}/(hidden)"))
 }
 
@@ -149,6 +191,9 @@ pub enum ConfigError {
     /// A number out of its range.
     #[error("webhooks.{0} must be {1}")]
     Range(&'static str, &'static str),
+    /// The server for e-mail.
+    #[error("webhooks.mail.{0}")]
+    Mail(String),
     /// A static endpoint that cannot be.
     #[error("webhooks.endpoints[{0}]: {1}")]
     Endpoint(usize, String),
@@ -175,14 +220,46 @@ impl DeliverConfig {
         range(positive(self.total_rate_per_s) && self.total_burst > 0, "total_rate_per_s and total_burst", "above 0")?;
         range((1..=100_000).contains(&self.attempts_kept), "attempts_kept", "1 to 100000")?;
         range(self.endpoints.len() <= MAX_ENDPOINTS, "endpoints", "at most 10000")?;
+        self.mail.check(&guard).map_err(ConfigError::Mail)?;
+        let page = url::Url::parse(&self.public_url).ok().filter(|url| {
+            matches!(url.scheme(), "http" | "https") && url.query().is_none() && url.fragment().is_none()
+        });
+        let short = self.public_url.len() + 150 <= MAX_LINK;
+        range(
+            self.public_url.is_empty() || (page.is_some() && short),
+            "public_url",
+            "an address such as https://pulse.shop.example",
+        )?;
+        self.check_names()?;
         for (i, endpoint) in self.endpoints.iter().enumerate() {
             let wrong = |text: String| ConfigError::Endpoint(i, text);
-            guard.target(&endpoint.url).map_err(|e: Refusal| wrong(e.to_string()))?;
+            endpoint.kind.target(&guard, &endpoint.url).map_err(wrong)?;
+            if endpoint.kind == Kind::Email && !self.mail.is_set() {
+                return Err(ConfigError::Mail("server must be set for e-mail".into()));
+            }
             endpoint.filter().check().map_err(wrong)?;
             endpoint.check_secret().map_err(wrong)?;
+            endpoint.options().check(endpoint.kind, &endpoint.filter()).map_err(wrong)?;
             range(endpoint.rate_per_s.is_none_or(positive), "endpoints.rate_per_s", "above 0")?;
             if self.endpoints.iter().take(i).any(|e| e.url == endpoint.url && e.kind == endpoint.kind) {
                 return Err(wrong("the same URL stands twice".into()));
+            }
+        }
+        Ok(())
+    }
+}
+
+impl DeliverConfig {
+    /// Names are there once, and a stand-in is somebody.
+    fn check_names(&self) -> Result<(), ConfigError> {
+        for (i, endpoint) in self.endpoints.iter().enumerate() {
+            let wrong = |text: String| Err(ConfigError::Endpoint(i, text));
+            let named = |name: &str| self.endpoints.iter().filter(|e| e.name == name).count();
+            if !endpoint.name.is_empty() && named(&endpoint.name) > 1 {
+                return wrong(format!("the name `{}` stands twice", endpoint.name));
+            }
+            if !endpoint.fallback.is_empty() && named(&endpoint.fallback) == 0 {
+                return wrong(format!("fallback: no destination has the name `{}`", endpoint.fallback));
             }
         }
         Ok(())

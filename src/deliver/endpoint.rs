@@ -5,6 +5,7 @@
 use super::config::StaticEndpoint;
 use super::filter::{Filter, Severity};
 use super::kind::Kind;
+use super::options::Options;
 use super::outbox::execute;
 use super::signature::Secret;
 use crate::store::prepare;
@@ -28,6 +29,8 @@ pub struct Endpoint {
     pub filter: Filter,
     /// Attempts a second, if it has its own rate.
     pub rate_per_s: Option<f64>,
+    /// What few have.
+    pub options: Options,
     /// Signs.
     pub secret: Secret,
     /// Signs too, until [`Endpoint::old_until_ms`].
@@ -51,6 +54,10 @@ pub struct Endpoint {
 }
 
 impl Endpoint {
+    /// What people call it: its name, or its id.
+    pub fn called(&self) -> &str {
+        if self.options.name.is_empty() { &self.id } else { &self.options.name }
+    }
     /// The secrets that sign at this time, the newest first.
     pub fn live_secrets(&self, now_ms: i64) -> Vec<Secret> {
         let old = self.old_secret.iter().filter(|_| now_ms < self.old_until_ms);
@@ -67,7 +74,8 @@ impl Endpoint {
 }
 
 const COLUMNS: &str = "id, kind, url, description, types, min_severity, event_groups, rate_per_s, secret, old_secret, \
-     old_until_ms, configured, created_ms, deleted_ms, disabled_ms, disabled_reason, failing_since_ms, from_offset, to_offset";
+     old_until_ms, configured, created_ms, deleted_ms, disabled_ms, disabled_reason, failing_since_ms, from_offset, to_offset, \
+     options";
 
 fn damaged<E: std::fmt::Display>(column: usize) -> impl Fn(E) -> Error {
     move |e| Error::Column(column, e.to_string())
@@ -90,6 +98,7 @@ fn read(row: &Row) -> Stored<Endpoint> {
             groups: serde_json::from_str(&row.get::<String>(6)?).map_err(damaged(6))?,
         },
         rate_per_s: row.get(7)?,
+        options: serde_json::from_str(&row.get::<String>(19)?).map_err(damaged(19))?,
         secret: Secret::stored(&row.get::<String>(8)?).map_err(damaged(8))?,
         old_secret: old.map(|s| Secret::stored(&s)).transpose().map_err(damaged(9))?,
         old_until_ms: row.get::<Option<i64>>(10)?.unwrap_or(0),
@@ -116,13 +125,19 @@ pub fn find(db: &Db, id: &str) -> Stored<Option<Endpoint>> {
     query.query_row([id], read).optional()
 }
 
+/// Who stands in for it, if somebody does and is there.
+pub fn stand_in<'a>(endpoints: &'a [Endpoint], of: &Endpoint) -> Option<&'a Endpoint> {
+    let wanted = &of.options.fallback;
+    endpoints.iter().find(|e| !wanted.is_empty() && e.enabled() && e.id != of.id && e.options.name == *wanted)
+}
+
 /// Writes a new one.
 pub fn insert(tx: &Db, e: &Endpoint) -> Stored<()> {
     let json = |list: &[String]| serde_json::Value::from(list.to_vec()).to_string();
     execute(
         tx,
         &format!(
-            "INSERT INTO webhook_endpoints({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,NULL,NULL,NULL,NULL,$14,NULL)"
+            "INSERT INTO webhook_endpoints({COLUMNS}) VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10,$11,$12,$13,NULL,NULL,NULL,NULL,$14,NULL,$15)"
         ),
         params![
             e.id,
@@ -138,10 +153,16 @@ pub fn insert(tx: &Db, e: &Endpoint) -> Stored<()> {
             e.old_until_ms,
             i64::from(e.configured),
             e.created_ms,
-            e.from_offset as i64
+            e.from_offset as i64,
+            stored(&e.options)
         ],
     )?;
     Ok(())
+}
+
+/// Options as they stand in the store.
+fn stored(options: &Options) -> String {
+    serde_json::to_string(options).unwrap_or_else(|_| "{}".into()) // texts and numbers: cannot fail
 }
 
 /// Marks as deleted: the alerts from `to_offset` on are no longer for it. Its id is free for a later one.
@@ -248,6 +269,7 @@ fn configured(id: String, setting: &StaticEndpoint, offset: u64, now_ms: i64) ->
         description: setting.description.clone(),
         filter: setting.filter(),
         rate_per_s: setting.rate_per_s,
+        options: setting.options(),
         secret: setting.secret(),
         old_secret: None,
         old_until_ms: 0,
@@ -270,7 +292,7 @@ fn change_configured(tx: &Db, old: &Endpoint, setting: &StaticEndpoint, offset: 
     let from_offset = if setting.filter() == old.filter { old.from_offset } else { offset };
     execute(
         tx,
-        "UPDATE webhook_endpoints SET description = $2, types = $3, min_severity = $4, event_groups = $5, rate_per_s = $6, from_offset = $7 WHERE id = $1",
+        "UPDATE webhook_endpoints SET description = $2, types = $3, min_severity = $4, event_groups = $5, rate_per_s = $6, from_offset = $7, options = $8 WHERE id = $1",
         params![
             old.id,
             setting.description,
@@ -278,7 +300,8 @@ fn change_configured(tx: &Db, old: &Endpoint, setting: &StaticEndpoint, offset: 
             setting.min_severity.map(Severity::name),
             json(&setting.groups),
             setting.rate_per_s,
-            from_offset as i64
+            from_offset as i64,
+            stored(&setting.options())
         ],
     )?;
     Ok(())

@@ -6,7 +6,8 @@
 use super::Shared;
 use super::endpoint::{self, Endpoint};
 use super::message::{Message, Skip};
-use super::outbox::{self, Times};
+use super::outbox::{self, Fate, Times};
+use super::quiet;
 use crate::store::Db;
 use crate::store::dialect::Dialect;
 use pulse_dataflows::ports::{EventLog, LogError, LogReader, Meta, Topic, partition};
@@ -223,16 +224,46 @@ fn raise(
         shared.metrics.skipped("repeat", 1);
         return Ok(());
     }
+    // told already, and somebody is at it
+    let again = matches!(m.kind.as_str(), "anomaly.amended" | "incident.updated");
+    let taken_on = again && outbox::acknowledged(tx, &m.subject)?;
+    let mut handed = Vec::new();
     for e in matching {
+        let suppressed = |reason| Fate { state: "suppressed", reason: Some(reason), next_ms: now_ms };
         let fate = match &m.suppressed {
-            Some(reason) => ("suppressed", Some(reason.as_str())),
+            Some(reason) => suppressed(reason.as_str()),
             // Kept, so that it can be replayed once the endpoint is well again.
-            None if e.disabled.is_some() => ("suppressed", Some("endpoint_disabled")),
-            None if outbox::pending(tx, &e.id)? >= outbox::MAX_PENDING => ("dead", Some("queue_full")),
-            None => ("pending", None),
+            None if e.disabled.is_some() => suppressed("endpoint_disabled"),
+            None if taken_on && e.kind.calls_people() => suppressed("acknowledged"),
+            None if outbox::pending(tx, &e.id)? >= outbox::MAX_PENDING => {
+                Fate { state: "dead", reason: Some("queue_full"), next_ms: now_ms }
+            }
+            None => quiet(shared, tx, e, m, now_ms)?,
         };
         outbox::insert_row(tx, &m.id, &e.id, fate, now_ms)?;
         woken.insert(e.id.clone());
+        if m.suppressed.is_none() && matches!(fate.reason, Some("endpoint_disabled" | "queue_full")) {
+            handed.extend(endpoint::stand_in(endpoints, e).map(|to| (e, &to.id)));
+        }
+    }
+    // last, as who stands in may want the message for itself too
+    for (from, to) in handed {
+        outbox::hand_over(tx, from, to, Some(&m.id), now_ms)?;
+        woken.insert(to.clone());
     }
     Ok(())
+}
+
+/// At once, or when the endpoint's quiet hours end.
+fn quiet<'a>(shared: &Shared, tx: &Db, e: &Endpoint, m: &Message, now_ms: i64) -> crate::store::Result<Fate<'a>> {
+    let Some(end_ms) = quiet::until(&e.options.quiet, &shared.zone, m.severity, now_ms) else {
+        return Ok(Fate::due(now_ms));
+    };
+    // an end wakes nobody; but it must not come before its beginning
+    if m.kind.ends_with(".resolved") && !outbox::held(tx, &e.id, &m.subject)? {
+        return Ok(Fate::due(now_ms));
+    }
+    // what came first goes first: up to four days of waiting have their order in the first minute behind it
+    let place_ms = 60_000 - (end_ms - now_ms).clamp(0, 345_600_000) / 5_760;
+    Ok(Fate { state: "pending", reason: Some("quiet_hours"), next_ms: end_ms + place_ms })
 }

@@ -12,8 +12,11 @@ use std::fmt::Write;
 
 /// A body is smaller than this (bytes, latency included): the contract's 20 kB.
 pub const MAX_BODY: usize = 20_000;
-/// Room for the latency: three numbers of up to 20 digits and their names.
-const LATENCY_ROOM: usize = 160;
+/// Room for what is added at the first attempt: the latency (three numbers of up to 20 digits and their names), a link of up to
+/// [`MAX_LINK`], the name of a destination, and a count.
+const LATENCY_ROOM: usize = 1_000;
+/// Longest link that is added.
+pub const MAX_LINK: usize = 500;
 /// Longest text taken from a record for an id; longer ones are no ids of ours.
 const MAX_ID: usize = 200;
 
@@ -129,13 +132,19 @@ fn message_id(name: &str) -> String {
     format!("msg_{:032x}", xxhash_rust::xxh3::xxh3_128(name.as_bytes()))
 }
 
-/// The body with its latency: milliseconds since receipt at the first attempt.
-pub fn with_latency(body: &str, appended_ms: i64, scored_ms: i64, sent_ms: i64) -> String {
+/// The body with one more member of `data`, whose value is JSON.
+pub fn with_member(body: &str, name: &str, value: &str) -> String {
     // A body ends with the closing brackets of `data` and of the envelope.
     let Some(open) = body.strip_suffix("}}") else { return body.into() };
     let open = open.trim_end();
     let comma = if open.ends_with('{') { "" } else { "," };
-    format!(r#"{open}{comma}"latency":{{"appended_ms":{appended_ms},"scored_ms":{scored_ms},"sent_ms":{sent_ms}}}}}}}"#)
+    format!(r#"{open}{comma}"{name}":{value}}}}}"#)
+}
+
+/// The body with its latency: milliseconds since receipt at the first attempt.
+pub fn with_latency(body: &str, appended_ms: i64, scored_ms: i64, sent_ms: i64) -> String {
+    let latency = format!(r#"{{"appended_ms":{appended_ms},"scored_ms":{scored_ms},"sent_ms":{sent_ms}}}"#);
+    with_member(body, "latency", &latency)
 }
 
 /// Builds the envelope and shrinks it until it fits.

@@ -2,7 +2,8 @@
 //!
 //! In the order in which data flow: [`intake`] reads the topic and fills the [`outbox`] (rows and offset in one
 //! transaction), a lane of [`sender`] for each [`endpoint`] takes due rows at the pace of [`pace`], [`kind`] writes the
-//! request ([`signature`]), [`transport`] sends it to an address that [`guard`] allows, [`schedule`] says what follows.
+//! request ([`signature`]), [`transport`] or [`smtp`] sends it to an address that [`guard`] allows, [`schedule`] says what follows.
+//! What a destination does not get at once: [`quiet`] hours, [`limit`] by the hour. [`link`] lets somebody take an alert on.
 //! [`api`] are the routes under `/webhooks`, [`audit`] the sums.
 //!
 //! Promise: every alert reaches every matching endpoint at least once, always under the same `webhook-id` and with the
@@ -21,15 +22,21 @@ pub mod filter;
 pub mod guard;
 mod intake;
 pub mod kind;
+mod limit;
+pub mod link;
 pub mod message;
 mod metrics;
+pub mod options;
 pub mod outbox;
 pub mod pace;
+pub mod quiet;
 pub mod resolve;
 pub mod schedule;
 mod sender;
 pub mod signature;
+pub mod smtp;
 mod story;
+pub mod template;
 pub mod transport;
 
 pub use audit::{DeliverySums, delivery_sums};
@@ -42,13 +49,16 @@ use crate::store::dialect::Dialect;
 use crate::store::owner::Owner;
 use crate::telemetry::Metrics;
 use guard::Guard;
+use jiff::tz::TimeZone;
+use link::LinkKey;
 use message::Message;
 use metrics::DeliverMetrics;
-use outbox::Times;
+use outbox::{Fate, Times};
 use pace::Bucket;
 use pulse_dataflows::ports::{EventLog, Topic, partition};
 use resolve::{GuardedResolver, Resolver, SystemResolver};
 use schedule::Outcome;
+use smtp::Post;
 use std::collections::HashMap;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, Weak, mpsc};
@@ -97,13 +107,16 @@ pub struct Setup {
     pub clock: Clock,
     /// Names.
     pub resolver: Arc<dyn Resolver>,
+    /// The shop's time zone, for quiet hours.
+    pub zone: TimeZone,
 }
 
 impl Setup {
     /// With the system's clock and resolver, without histograms.
     pub fn new(config: DeliverConfig, store: Arc<Store>, log: Arc<dyn EventLog>, metrics: Metrics) -> Setup {
         let resolver = Arc::new(SystemResolver);
-        Setup { config, store, log, metrics, notify: None, ingest_to_alert: None, clock: system_clock(), resolver }
+        let (clock, zone) = (system_clock(), TimeZone::UTC);
+        Setup { config, store, log, metrics, notify: None, ingest_to_alert: None, clock, resolver, zone }
     }
 }
 
@@ -151,6 +164,7 @@ pub(crate) struct Shared {
     store: Arc<Store>,
     clock: Clock,
     transport: Transport,
+    post: Option<Post>,
     metrics: DeliverMetrics,
     notify: Option<Stage>,
     ingest_to_alert: Option<Stage>,
@@ -163,6 +177,9 @@ pub(crate) struct Shared {
     stop: CancellationToken,
     /// How other processes on one store see that this one lives.
     owner: Option<Owner>,
+    zone: TimeZone,
+    /// Signs links, where people reach the sidecar.
+    links: Option<LinkKey>,
 }
 
 impl Shared {
@@ -206,11 +223,19 @@ impl Shared {
             return Ok(Vec::new());
         }
         self.endpoints_version.fetch_add(1, Ordering::SeqCst);
+        let endpoints = endpoint::all(tx)?;
+        if let Some(this) = endpoints.iter().find(|e| e.id == id)
+            && let Some(to) = endpoint::stand_in(&endpoints, this)
+        {
+            outbox::hand_over(tx, this, &to.id, None, now_ms)?;
+        }
         let dead = outbox::kill_pending(tx, id, "endpoint_disabled")?;
         tracing::error!(endpoint = id, reason, dead, "webhook endpoint disabled");
-        let endpoints = endpoint::all(tx)?;
-        let host = endpoints.iter().find(|e| e.id == id).and_then(|e| self.guard.target(&e.url).ok());
-        let host = host.as_ref().and_then(|u| u.host_str()).unwrap_or_default();
+        let this = endpoints.iter().find(|e| e.id == id);
+        let host = this.and_then(|e| self.guard.target(&e.url).ok());
+        // e-mail has no host of its own
+        let name = this.map_or("", |e| if e.options.name.is_empty() { e.kind.name() } else { e.called() });
+        let host = host.as_ref().and_then(|u| u.host_str()).unwrap_or(name);
         let data = serde_json::json!({"endpoint_id": id, "host": host, "reason": reason, "dead": dead});
         let message = Message::own("endpoint.disabled", &rfc3339(now_ms), &data, id);
         let wants =
@@ -234,7 +259,7 @@ impl Shared {
         let times = Times { received_ms: None, appended_ms: now_ms, scored_ms: now_ms };
         outbox::insert_message(tx, m, None, times, now_ms)?;
         for id in endpoints {
-            outbox::insert_row(tx, &m.id, id, ("pending", None), now_ms)?;
+            outbox::insert_row(tx, &m.id, id, Fate::due(now_ms), now_ms)?;
         }
         Ok(())
     }
@@ -258,11 +283,15 @@ impl Deliver {
     /// be called inside a tokio runtime.
     pub fn start(setup: Setup) -> Result<Arc<Deliver>, DeliverError> {
         setup.config.check()?;
-        let Setup { config, store, log, metrics, notify, ingest_to_alert, clock, resolver } = setup;
+        let Setup { config, store, log, metrics, notify, ingest_to_alert, clock, resolver, zone } = setup;
         let now_ms = clock();
         let beginning = log.start(partition(Topic::Alerts, 0));
         let rotation_ms = config.rotation_hours as i64 * 3_600_000;
         let owner = store.owner()?;
+        let links = match config.public_url.is_empty() {
+            true => None,
+            false => store.write_durable(LinkKey::of)?,
+        };
         let endpoints = store.write(|tx| {
             outbox::make_position(tx)?;
             let offset = outbox::offset(tx)?.max(beginning);
@@ -275,7 +304,9 @@ impl Deliver {
         let guard = config.guard()?;
         let resolver = GuardedResolver::new(guard.clone(), resolver);
         let timeout = Duration::from_millis(config.timeout_ms);
+        let post = Post::new(&config.mail, guard.clone(), resolver.clone(), timeout, clock.clone());
         let shared = Arc::new(Shared {
+            post: post.map_err(ConfigError::Mail)?,
             schedule_ms: config.schedule_ms(),
             transport: Transport::new(guard.clone(), resolver.clone(), timeout, clock.clone())?,
             metrics: DeliverMetrics::register(&metrics),
@@ -293,6 +324,8 @@ impl Deliver {
             notify,
             ingest_to_alert,
             owner,
+            zone,
+            links,
         });
         let this = Arc::new(Deliver {
             shared,

@@ -4,6 +4,8 @@
 //! more with the same id and the same bytes: at least once, and once only as far as the receiver goes by the id.
 //! Deliberately absent: when and how to send.
 
+use super::endpoint::Endpoint;
+use super::filter::Severity;
 use super::message::Message;
 use super::schedule::{Next, Outcome};
 use crate::store::dialect::Dialect;
@@ -59,27 +61,49 @@ pub fn advance(tx: &Db, from: u64, to: u64) -> Stored<bool> {
 /// Keeps a message; `false` when it is there already.
 pub fn insert_message(tx: &Db, m: &Message, log_offset: Option<u64>, times: Times, now_ms: i64) -> Stored<bool> {
     let mut insert = prepare(tx,
-        "INSERT INTO webhook_messages(id, type, subject, log_offset, created_ms, received_ms, appended_ms, scored_ms, body)
-         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9) ON CONFLICT DO NOTHING",
+        "INSERT INTO webhook_messages(id, type, subject, log_offset, created_ms, received_ms, appended_ms, scored_ms, body, severity)
+         VALUES ($1,$2,$3,$4,$5,$6,$7,$8,$9,$10) ON CONFLICT DO NOTHING",
     )?;
     let offset = log_offset.map(|o| o as i64);
     let (r, a, s) = (times.received_ms, times.appended_ms, times.scored_ms);
-    Ok(insert.execute(params![m.id, m.kind, m.subject, offset, now_ms, r, a, s, m.body])? == 1)
+    Ok(insert.execute(params![
+        m.id,
+        m.kind,
+        m.subject,
+        offset,
+        now_ms,
+        r,
+        a,
+        s,
+        m.body,
+        m.severity.map(Severity::name)
+    ])? == 1)
 }
 
-/// Adds a row in `state`, with the reason of `dead` or `suppressed`.
-pub fn insert_row(
-    tx: &Db,
-    message: &str,
-    endpoint: &str,
-    (state, reason): (&str, Option<&str>),
-    now_ms: i64,
-) -> Stored<()> {
+/// What a row begins as.
+#[derive(Clone, Copy, Debug)]
+pub struct Fate<'a> {
+    /// State.
+    pub state: &'static str,
+    /// Why it is dead, suppressed, or waits.
+    pub reason: Option<&'a str>,
+    /// When it is due.
+    pub next_ms: i64,
+}
+impl<'a> Fate<'a> {
+    /// Due at once.
+    pub fn due(now_ms: i64) -> Fate<'a> {
+        Fate { state: "pending", reason: None, next_ms: now_ms }
+    }
+}
+
+/// Adds a row.
+pub fn insert_row(tx: &Db, message: &str, endpoint: &str, fate: Fate, now_ms: i64) -> Stored<()> {
     let mut insert = prepare(tx,
         "INSERT INTO webhook_outbox(message_id, endpoint_id, state, reason, attempts, next_ms, first_sent_ms, created_ms)
-         VALUES ($1,$2,$3,$4,0,$5,NULL,$5) ON CONFLICT DO NOTHING",
+         VALUES ($1,$2,$3,$4,0,$5,NULL,$6) ON CONFLICT DO NOTHING",
     )?;
-    insert.execute(params![message, endpoint, state, reason, now_ms])?;
+    insert.execute(params![message, endpoint, fate.state, fate.reason, fate.next_ms, now_ms])?;
     Ok(())
 }
 
@@ -131,6 +155,16 @@ pub struct Due {
     pub times: Times,
     /// Start of the very first attempt.
     pub first_sent_ms: i64,
+    /// Of e-mail: recipients that have it.
+    pub told: Vec<String>,
+    /// The alert or incident; may be empty.
+    pub subject: String,
+    /// How bad, if it is said.
+    pub severity: Option<Severity>,
+    /// So many others are left out for it.
+    pub more: u64,
+    /// The destination that it is sent here for.
+    pub instead_of: Option<String>,
     /// Is this the very first attempt?
     pub first: bool,
     /// Body without latency.
@@ -163,7 +197,8 @@ pub fn claim(tx: &Db, endpoint: &str, owner: i32, now_ms: i64) -> Stored<Claim> 
 
 fn claim_in(tx: &Db, endpoint: &str, state: &str, owner: i32, now_ms: i64) -> Stored<Claim> {
     let mut query = prepare(tx,
-        "SELECT o.message_id, o.next_ms, o.attempts, o.first_sent_ms, m.type, m.received_ms, m.appended_ms, m.scored_ms, m.body
+        "SELECT o.message_id, o.next_ms, o.attempts, o.first_sent_ms, m.type, m.received_ms, m.appended_ms, m.scored_ms, m.body, o.told,
+         m.subject, m.severity, o.more, o.instead_of
          FROM webhook_outbox o JOIN webhook_messages m ON m.id = o.message_id
          WHERE o.endpoint_id = $1 AND o.state = $2 ORDER BY o.next_ms LIMIT 1 {skip_locked}",
     )?;
@@ -178,6 +213,11 @@ fn claim_in(tx: &Db, endpoint: &str, state: &str, owner: i32, now_ms: i64) -> St
             first_sent_ms: first_sent_ms.unwrap_or(now_ms),
             first: first_sent_ms.is_none(),
             body: r.get(8)?,
+            told: told(r.get(9)?),
+            subject: r.get(10)?,
+            severity: r.get::<Option<String>>(11)?.as_deref().and_then(Severity::parse),
+            more: r.get::<i64>(12)? as u64,
+            instead_of: r.get(13)?,
         };
         Ok((r.get::<i64>(1)?, due))
     });
@@ -193,6 +233,11 @@ fn claim_in(tx: &Db, endpoint: &str, state: &str, owner: i32, now_ms: i64) -> St
             Ok(Claim::Row(Box::new(due)))
         }
     }
+}
+
+/// A list that cannot be read is none: everybody is told again, rather than nobody.
+fn told(list: Option<String>) -> Vec<String> {
+    list.and_then(|list| serde_json::from_str(&list).ok()).unwrap_or_default()
 }
 
 /// One line of the attempt log.
@@ -218,10 +263,18 @@ pub struct Attempt {
     pub reply: String,
 }
 
+/// Notes recipients that are done with.
+pub fn tell(tx: &Db, message: &str, endpoint: &str, told: &[String]) -> Stored<()> {
+    let list = serde_json::Value::from(told.to_vec()).to_string();
+    let update = "UPDATE webhook_outbox SET told = $3 WHERE message_id = $1 AND endpoint_id = $2";
+    execute(tx, update, params![message, endpoint, list]).map(|_| ())
+}
+
 /// Writes an attempt down and moves its row. `alive`: the endpoint still takes retries.
 pub fn record(tx: &Db, a: &Attempt, next: Next, alive: bool, kept: u32) -> Stored<&'static str> {
     let (state, reason, next_ms) = match next {
         Next::Done => ("delivered", None, a.at_ms),
+        Next::Dead if a.outcome == Outcome::Permanent.name() => ("dead", Some("refused"), a.at_ms),
         Next::Dead => ("dead", Some("exhausted"), a.at_ms),
         Next::Disable => ("dead", Some("endpoint_disabled"), a.at_ms),
         Next::RetryAt(_) if !alive => ("dead", Some("endpoint_disabled"), a.at_ms),
@@ -245,6 +298,59 @@ pub fn record(tx: &Db, a: &Attempt, next: Next, alive: bool, kept: u32) -> Store
         )?;
     }
     Ok(state)
+}
+
+/// Somebody has taken an alert on: who would be called for it need not be any more. Its end is told all the same.
+pub fn acknowledge(tx: &Db, subject: &str) -> Stored<usize> {
+    execute(
+        tx,
+        "UPDATE webhook_outbox SET state = 'suppressed', reason = 'acknowledged' WHERE state = 'pending' AND message_id IN
+         (SELECT id FROM webhook_messages WHERE subject = $1 AND type NOT LIKE '%.resolved')
+         AND endpoint_id IN (SELECT id FROM webhook_endpoints WHERE kind IN ('slack', 'pagerduty', 'email'))",
+        [subject],
+    )
+}
+
+/// Has somebody taken it on?
+pub fn acknowledged(db: &Db, subject: &str) -> Stored<bool> {
+    let mut query = prepare(
+        db,
+        "SELECT (SELECT count(*) FROM alerts WHERE alert_id = $1 AND acked_ms IS NOT NULL)
+         + (SELECT count(*) FROM incidents WHERE incident_id = $1 AND acked_ms IS NOT NULL)",
+    )?;
+    Ok(query.query_row([subject], |r| r.get::<i64>(0))? > 0)
+}
+
+/// Does something about `subject` wait for the end of an endpoint's quiet hours?
+pub fn held(tx: &Db, endpoint: &str, subject: &str) -> Stored<bool> {
+    let mut query = prepare(
+        tx,
+        "SELECT count(*) FROM webhook_messages m JOIN webhook_outbox o ON o.message_id = m.id
+         WHERE m.subject = $2 AND o.endpoint_id = $1 AND o.state = 'pending' AND o.reason = 'quiet_hours'",
+    )?;
+    Ok(query.query_row([endpoint, subject], |r| r.get::<i64>(0))? > 0)
+}
+
+/// Gives what waits for an endpoint to the one that stands in for it too: one message, or all that are due. How many.
+pub fn hand_over(tx: &Db, from: &Endpoint, to: &str, message: Option<&str>, now_ms: i64) -> Stored<usize> {
+    const ROWS: &str =
+        "INSERT INTO webhook_outbox(message_id, endpoint_id, state, reason, attempts, next_ms, first_sent_ms,
+         created_ms, instead_of) SELECT message_id, CAST($2 AS TEXT), 'pending', NULL, 0, CAST($3 AS BIGINT), NULL,
+         CAST($3 AS BIGINT), CAST($4 AS TEXT) FROM webhook_outbox WHERE endpoint_id = $1 AND ";
+    match message {
+        Some(id) => execute(
+            tx,
+            &format!("{ROWS} message_id = $5 ON CONFLICT DO NOTHING"),
+            params![from.id, to, now_ms, from.called(), id],
+        ),
+        None => execute(
+            tx,
+            &format!(
+                "{ROWS} state IN ('pending', 'sending') AND (reason IS NULL OR reason <> 'quiet_hours') ON CONFLICT DO NOTHING"
+            ),
+            params![from.id, to, now_ms, from.called()],
+        ),
+    }
 }
 
 /// Ends all that waits for an endpoint. How many.
@@ -274,7 +380,8 @@ pub enum Replay {
 
 /// Makes rows pending again, with a new schedule and the same id and bytes. How many.
 pub fn replay(tx: &Db, endpoint: &str, what: &Replay, now_ms: i64) -> Stored<usize> {
-    const AGAIN: &str = "UPDATE webhook_outbox SET state = 'pending', reason = NULL, attempts = 0, next_ms = $2
+    const AGAIN: &str =
+        "UPDATE webhook_outbox SET state = 'pending', reason = NULL, attempts = 0, next_ms = $2, told = NULL, more = 0
          WHERE endpoint_id = $1 AND state NOT IN ('pending', 'sending') AND ";
     match what {
         Replay::Message(id) => execute(tx, &format!("{AGAIN} message_id = $3"), params![endpoint, now_ms, id]),

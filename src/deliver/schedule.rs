@@ -20,6 +20,8 @@ pub enum Outcome {
     Throttled(Option<i64>),
     /// Any other answer below 500, redirects too: the message's failure rather than the receiver's.
     Refused,
+    /// Refused for good: no other attempt would end otherwise.
+    Permanent,
     /// Any other 5xx, no answer in time, no connection.
     Failed,
     /// The address is one that we do not send to.
@@ -34,6 +36,7 @@ impl Outcome {
             Outcome::Gone => "gone",
             Outcome::Throttled(_) => "throttled",
             Outcome::Refused => "refused",
+            Outcome::Permanent => "permanent",
             Outcome::Failed => "failed",
             Outcome::Blocked => "blocked",
         }
@@ -65,6 +68,7 @@ pub fn next(schedule_ms: &[i64], attempts: u32, outcome: Outcome, now_ms: i64, j
     let retry_after_ms = match outcome {
         Outcome::Delivered => return Next::Done,
         Outcome::Gone => return Next::Disable,
+        Outcome::Permanent => return Next::Dead,
         Outcome::Throttled(wish) => wish.unwrap_or(0).clamp(0, RETRY_AFTER_MAX_MS),
         Outcome::Refused | Outcome::Failed | Outcome::Blocked => 0,
     };

@@ -5,12 +5,19 @@
 //! `timestamp`. Deliberately absent: what is sent (kind) and when again (schedule).
 
 use super::endpoint::{self, Endpoint};
-use super::message::with_latency;
+use super::kind::{Kind, mail};
+use super::limit::{self, Room};
+use super::message::{MAX_LINK, with_latency, with_member};
 use super::outbox::{self, Claim, Due};
 use super::pace::{Breaker, Bucket};
+use super::quiet;
 use super::schedule::{self, Next, Outcome, RETRY_AFTER_MAX_MS};
+use super::smtp::Letter;
+use super::story::Story;
+use super::template;
 use super::transport::{Reply, Unanswered};
 use super::{Attempted, Shared};
+use crate::json::quoted;
 use std::sync::Arc;
 use std::time::Duration;
 use tokio::sync::{Notify, OwnedSemaphorePermit};
@@ -86,6 +93,11 @@ impl Lane {
             let (id, owner) = (self.endpoint_id.clone(), self.shared.owner_number());
             let claimed = self.shared.write(move |tx| {
                 let Some(endpoint) = endpoint::find(tx, &id)?.filter(Endpoint::enabled) else { return Ok(None) };
+                if let Some(most) = endpoint.options.most_per_hour
+                    && let Room::Until(at) = limit::room(tx, &id, most, now_ms)?
+                {
+                    return Ok(Some((Claim::Wait(Some(at)), endpoint)));
+                }
                 Ok(Some((outbox::claim(tx, &id, owner, now_ms)?, endpoint)))
             });
             let pause = match claimed.await {
@@ -162,26 +174,81 @@ async fn attempt(shared: &Arc<Shared>, due: Due, endpoint: Endpoint) -> Option<E
     let part = |ms: i64| (ms - since).max(0);
     let times = due.times;
     let body = with_latency(&due.body, part(times.appended_ms), part(times.scored_ms), part(due.first_sent_ms));
-    let request = endpoint.kind.request(&endpoint, &due.message_id, body, at_ms);
-    let reply = shared.transport.send(&endpoint.url, request).await;
+    let body = with_notes(shared, &due, body);
+    let reply = send(shared, &due, &endpoint, body, at_ms).await;
     let now_ms = shared.now_ms();
     let outcome = endpoint.kind.outcome(&reply);
     measure(shared, &due, &reply);
     shared.metrics.attempt(&endpoint.id, outcome);
     let jitter = schedule::jitter(&due.message_id, &endpoint.id, due.attempts + 1);
-    let next = schedule::next(&shared.schedule_ms, due.attempts + 1, outcome, now_ms, jitter);
+    let next = match schedule::next(&shared.schedule_ms, due.attempts + 1, outcome, now_ms, jitter) {
+        Next::RetryAt(at) => {
+            Next::RetryAt(quiet::until(&endpoint.options.quiet, &shared.zone, due.severity, at).unwrap_or(at))
+        }
+        next => next,
+    };
     let mut line = outbox::attempt(&endpoint.id, &due, at_ms, (now_ms - at_ms).max(0), outcome);
     line.status = reply.status.as_ref().ok().copied();
     line.reply = reply.text;
     if let Err(Unanswered::Blocked(refusal)) = &reply.status {
         tracing::warn!(endpoint = endpoint.id, %refusal, "delivery to a forbidden address was blocked");
     }
-    record(shared, &line, next, outcome, now_ms).await;
+    let told: Vec<String> = due.told.iter().chain(&reply.told).cloned().collect();
+    record(shared, &line, &told, next, outcome, now_ms).await;
     let throttled = match outcome {
         Outcome::Throttled(Some(wish_ms)) => Some(now_ms + wish_ms.min(RETRY_AFTER_MAX_MS)),
         _ => None,
     };
     Some(Ended { outcome, at_ms: now_ms, pause_until_ms: throttled })
+}
+
+/// What is to be said about the message itself: the same at every attempt.
+fn with_notes(shared: &Shared, due: &Due, mut body: String) -> String {
+    if due.more > 0 {
+        body = with_member(&body, "more", &due.more.to_string());
+    }
+    if let Some(name) = &due.instead_of {
+        body = with_member(&body, "instead_of", &quoted(name));
+    }
+    let over = due.kind.ends_with(".resolved");
+    let path = shared.links.as_ref().filter(|_| !over).and_then(|key| key.path(&due.subject, due.times.scored_ms));
+    let url = path.map(|path| format!("{}{path}", shared.config.public_url.trim_end_matches('/')));
+    match url.filter(|url| url.len() <= MAX_LINK) {
+        Some(url) => with_member(&body, "take_on_url", &quoted(&url)),
+        None => body,
+    }
+}
+
+/// Over the kind's own way.
+async fn send(shared: &Shared, due: &Due, endpoint: &Endpoint, body: String, at_ms: i64) -> Reply {
+    if !endpoint.options.template.is_empty() {
+        let (template, media_type) = (&endpoint.options.template, endpoint.options.media_type());
+        return match template::render(template, media_type, &due.message_id, &body) {
+            Ok(body) => {
+                let request = endpoint.kind.request(endpoint, &due.message_id, body, at_ms);
+                shared.transport.send(&endpoint.url, request).await
+            }
+            Err(why) => Reply::unanswered(Unanswered::Unwritable(why), None),
+        };
+    }
+    if endpoint.kind != Kind::Email {
+        let request = endpoint.kind.request(endpoint, &due.message_id, body, at_ms);
+        return shared.transport.send(&endpoint.url, request).await;
+    }
+    let unsent = |why: String| Reply::unanswered(Unanswered::Broken(why), None);
+    let Some(post) = &shared.post else { return unsent("webhooks.mail.server is not set".into()) };
+    let all = match mail::recipients(&endpoint.url) {
+        Ok(all) => all,
+        Err(why) => return unsent(why),
+    };
+    let story = Story::read(&due.message_id, &body);
+    match mail::message(&story, &due.message_id, post.from(), &all, due.first_sent_ms) {
+        Ok(bytes) => {
+            let to = all.into_iter().filter(|address| !due.told.contains(&address.to_string())).collect();
+            post.send(&Letter { bytes, to }).await
+        }
+        Err(why) => Reply::unanswered(Unanswered::Unwritable(why), None),
+    }
 }
 
 /// Latency of a message's very first attempt.
@@ -201,10 +268,23 @@ fn measure(shared: &Shared, due: &Due, reply: &Reply) {
 }
 
 /// Writes the outcome down; keeps trying while the store fails, because the receiver has the message already.
-async fn record(shared: &Arc<Shared>, line: &outbox::Attempt, next: Next, outcome: Outcome, now_ms: i64) {
+async fn record(
+    shared: &Arc<Shared>,
+    line: &outbox::Attempt,
+    told: &[String],
+    next: Next,
+    outcome: Outcome,
+    now_ms: i64,
+) {
     loop {
-        let (copy, state) = (line.clone(), shared.clone());
-        match shared.write(move |tx| settle(&state, tx, &copy, next, outcome, now_ms)).await {
+        let (copy, told, state) = (line.clone(), told.to_vec(), shared.clone());
+        let settled = shared.write(move |tx| {
+            if !told.is_empty() {
+                outbox::tell(tx, &copy.message_id, &copy.endpoint_id, &told)?;
+            }
+            settle(&state, tx, &copy, next, outcome, now_ms)
+        });
+        match settled.await {
             Ok(attempted) => {
                 shared.wake(attempted.1);
                 let _ = shared.attempted.send(attempted.0); // nobody has to listen
@@ -241,9 +321,45 @@ fn settle(
         let reason = if next == Next::Disable { "gone" } else { "failing" };
         woken = shared.disable(tx, id, reason, now_ms)?;
     }
+    if outcome != Outcome::Delivered {
+        woken.extend(hand_over(tx, line, state, failing_since_ms, now_ms)?);
+    }
     woken.push(id.clone());
     let attempted = Attempted { endpoint_id: id.clone(), message_id: line.message_id.clone(), outcome, state };
     Ok((attempted, woken))
+}
+
+/// What a destination has not taken for so long goes to who stands in for it, ms: two or three attempts.
+const PATIENCE_MS: i64 = 10_000;
+
+/// Gives what this destination does not take to the one that stands in for it: a message that is given up at once, everything that waits
+/// when nothing was taken for a while. Whom to wake.
+fn hand_over(
+    tx: &crate::store::Db,
+    line: &outbox::Attempt,
+    state: &str,
+    failing_since_ms: Option<i64>,
+    now_ms: i64,
+) -> crate::store::Result<Option<String>> {
+    let endpoints = endpoint::all(tx)?;
+    let Some(this) = endpoints.iter().find(|e| e.id == line.endpoint_id) else { return Ok(None) };
+    let Some(to) = endpoint::stand_in(&endpoints, this) else { return Ok(None) };
+    let mut handed = 0;
+    if state == "dead" {
+        handed += outbox::hand_over(tx, this, &to.id, Some(&line.message_id), now_ms)?;
+    }
+    if failing_since_ms.is_some_and(|since| now_ms - since >= PATIENCE_MS) {
+        handed += outbox::hand_over(tx, this, &to.id, None, now_ms)?;
+    }
+    if handed > 0 {
+        tracing::warn!(
+            endpoint = this.called(),
+            to = to.called(),
+            handed,
+            "a destination takes nothing: another one gets it"
+        );
+    }
+    Ok((handed > 0).then(|| to.id.clone()))
 }
 
 #[cfg(test)]

@@ -36,10 +36,12 @@ pub struct Story {
     pub severity: Severity,
     /// One sentence, at most 300 characters.
     pub title: String,
-    /// Further reasons, at most five.
+    /// Further reasons, at most five, and what is to be said about the message itself.
     pub lines: Vec<String>,
     /// When it began, RFC 3339.
     pub since: String,
+    /// Where somebody takes it on.
+    pub take_on: Option<String>,
     /// Names and values that stay the same from its opening to its end: `entity`, `cause`, `metric`, the dimensions.
     pub labels: BTreeMap<String, String>,
 }
@@ -71,6 +73,9 @@ struct Data {
     host: Option<String>,
     reason: Option<String>,
     version: Option<String>,
+    more: Option<u64>,
+    instead_of: Option<String>,
+    take_on_url: Option<String>,
 }
 #[derive(Deserialize)]
 struct Entity {
@@ -120,13 +125,19 @@ impl Story {
         };
         let event = data.event.as_ref();
         let severity = data.severity.as_deref().or(event.and_then(|e| e.severity.as_deref()));
-        let (title, lines) = words(&kind, &data);
+        let (title, mut lines) = words(&kind, &data);
+        lines.truncate(MAX_LINES);
+        lines.extend(data.more.map(|n| format!("{n} more since the last message: too many to be told one by one")));
+        lines.extend(
+            data.instead_of.as_ref().map(|name| format!("Sent here because the destination {name} does not take it")),
+        );
         Story {
             subject: data.alert_id.as_ref().or(data.incident_id.as_ref()).map_or(message_id, String::as_str).into(),
             state,
             severity: severity.and_then(Severity::parse).unwrap_or(Severity::Info),
             title: cut(&title),
-            lines: lines.iter().take(MAX_LINES).map(|line| cut(line)).collect(),
+            lines: lines.iter().map(|line| cut(line)).collect(),
+            take_on: data.take_on_url.clone(),
             since: data.started_at.clone().unwrap_or(timestamp),
             labels: labels(&data),
             kind,

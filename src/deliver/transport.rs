@@ -34,6 +34,9 @@ pub enum Unanswered {
     /// The guard forbids the address.
     #[error("blocked: {0}")]
     Blocked(Refusal),
+    /// The message cannot be put into the destination's form.
+    #[error("it cannot be written: {0}")]
+    Unwritable(String),
     /// Out of time.
     #[error("no answer in time")]
     Timeout,
@@ -53,11 +56,14 @@ pub struct Reply {
     pub text: String,
     /// When the request was handed to the connection (milliseconds since the epoch); `None` if it never was.
     pub written_ms: Option<i64>,
+    /// Of e-mail: recipients that are done with, though others may not be.
+    pub told: Vec<String>,
 }
 
 impl Reply {
-    fn unanswered(why: Unanswered, written_ms: Option<i64>) -> Reply {
-        Reply { text: why.to_string(), status: Err(why), retry_after_ms: None, written_ms }
+    /// No answer.
+    pub fn unanswered(why: Unanswered, written_ms: Option<i64>) -> Reply {
+        Reply { text: why.to_string(), status: Err(why), retry_after_ms: None, written_ms, told: Vec::new() }
     }
 }
 
@@ -114,7 +120,7 @@ impl Transport {
                 let retry_after = response.headers().get("retry-after").and_then(|v| v.to_str().ok());
                 let retry_after_ms = retry_after.and_then(|text| retry_after_ms(text, (self.now_ms)()));
                 let text = read_some(&mut response, deadline).await;
-                Reply { status: Ok(response.status().as_u16()), retry_after_ms, text, written_ms }
+                Reply { status: Ok(response.status().as_u16()), retry_after_ms, text, written_ms, told: Vec::new() }
             }
         }
     }

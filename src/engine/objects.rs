@@ -7,7 +7,7 @@ use futures::TryStreamExt;
 use futures::executor::block_on;
 use object_store::local::LocalFileSystem;
 use object_store::path::Path;
-use object_store::{ObjectStore, ObjectStoreExt, PutPayload};
+use object_store::{ObjectStore, ObjectStoreExt, PutMode, PutPayload};
 use serde::{Deserialize, Serialize};
 use std::collections::BTreeMap;
 use std::future::Future;
@@ -141,6 +141,16 @@ impl Objects {
         let (store, name) = (self.store.clone(), Path::from(name));
         self.wait(async move { store.put(&name, PutPayload::from(bytes)).await })?;
         Ok(())
+    }
+    /// Writes an object that is not there yet, durable on return; `false`: there is one, which stays as it is.
+    pub fn put_new(&self, name: &str, bytes: Vec<u8>) -> Result<bool, ObjectError> {
+        let (store, name) = (self.store.clone(), Path::from(name));
+        let put = async move { store.put_opts(&name, PutPayload::from(bytes), PutMode::Create.into()).await };
+        match self.wait(put) {
+            Ok(_) => Ok(true),
+            Err(object_store::Error::AlreadyExists { .. }) => Ok(false),
+            Err(e) => Err(e.into()),
+        }
     }
     /// Reads an object; `None` when it is not there.
     pub fn get(&self, name: &str) -> Result<Option<Vec<u8>>, ObjectError> {

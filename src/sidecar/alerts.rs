@@ -3,9 +3,10 @@
 use super::api::{Shared, Who};
 use super::params::{Id, Params, Sent};
 use super::{Answer, labels, refused, views};
+use crate::deliver::outbox;
 use crate::http::Problem;
 use crate::store::query::alerts::{self, StateFilter};
-use crate::store::{now_ms, query};
+use crate::store::{Db, now_ms, query};
 use axum::extract::State;
 use axum::http::Uri;
 use serde::Deserialize;
@@ -54,8 +55,10 @@ pub struct Ack {
 pub async fn ack(State(inner): Shared, Id(id): Id, who: Who, sent: Sent) -> Answer {
     let by = labels::author(sent.json::<Ack>()?.by, &who)?;
     let at = Arc::clone(&inner);
-    let known = inner
-        .block(move || at.parts.store.write(|tx| alerts::ack(tx, &id, &by, now_ms())).map_err(|error| refused(&error)))
-        .await?;
+    let ack = move |tx: &Db| {
+        outbox::acknowledge(tx, &id)?;
+        alerts::ack(tx, &id, &by, now_ms())
+    };
+    let known = inner.block(move || at.parts.store.write(ack).map_err(|error| refused(&error))).await?;
     if known { Ok(views::json(&serde_json::json!({"status": "acked"}))) } else { Err(Problem::not_found()) }
 }

@@ -1,7 +1,9 @@
 //! The list of routes. Each is added to the router and to the description in one call, so the two cannot differ.
 
 use super::params::{Params, bad};
-use super::{Inner, Parts, alerts, dashboard, events, figures, health, incidents, labels, models, rejects};
+use super::{
+    Inner, Parts, alerts, dashboard, events, figures, health, incidents, labels, models, rejects, take_on,
+};
 use crate::access::Scope;
 use crate::access::sessions::Sessions;
 use crate::deliver::Deliver;
@@ -41,6 +43,9 @@ const SERIES: [Param; 5] = [
     PAGE[0],
     PAGE[1],
 ];
+
+/// Links of messages.
+const TAKE_ON: &str = "/take-on/{id}/{until}/{signature}";
 
 /// Who may call.
 #[derive(Clone, Copy, PartialEq, Eq)]
@@ -243,6 +248,8 @@ fn routes(api: Api) -> Api {
         .get(Gate::Open, "/livez", "Does the process answer?", &[], crate::http::health::livez)
         .get(Gate::Open, "/healthz", "As /livez", &[], crate::http::health::livez)
         .get(Gate::Open, "/readyz", "Can it do its work?", &[], health::ready)
+        .get(Gate::Open, TAKE_ON, "The page behind a link in a message", &[], take_on::ask)
+        .post(Gate::Open, TAKE_ON, "Take an alert on by such a link", take_on::take)
 }
 
 /// Router with its description.

@@ -4,9 +4,10 @@ use super::alerts::{Ack, state_filter};
 use super::api::{Shared, Who};
 use super::params::{Id, Params, Sent};
 use super::{Answer, labels, refused, views};
+use crate::deliver::outbox;
 use crate::http::Problem;
-use crate::store::now_ms;
 use crate::store::query::{self, alerts, incidents};
+use crate::store::{Db, now_ms};
 use axum::extract::State;
 use axum::http::Uri;
 use std::sync::Arc;
@@ -38,10 +39,10 @@ pub async fn one(State(inner): Shared, Id(id): Id) -> Answer {
 pub async fn ack(State(inner): Shared, Id(id): Id, who: Who, sent: Sent) -> Answer {
     let by = labels::author(sent.json::<Ack>()?.by, &who)?;
     let at = Arc::clone(&inner);
-    let known = inner
-        .block(move || {
-            at.parts.store.write(|tx| incidents::ack(tx, &id, &by, now_ms())).map_err(|error| refused(&error))
-        })
-        .await?;
+    let ack = move |tx: &Db| {
+        outbox::acknowledge(tx, &id)?;
+        incidents::ack(tx, &id, &by, now_ms())
+    };
+    let known = inner.block(move || at.parts.store.write(ack).map_err(|error| refused(&error))).await?;
     if known { Ok(views::json(&serde_json::json!({"status": "acked"}))) } else { Err(Problem::not_found()) }
 }

@@ -17,6 +17,7 @@ pub(crate) use labels::{FromFile, from_file};
 pub mod models;
 mod params;
 mod rejects;
+mod take_on;
 mod views;
 
 pub use models::{Registry, RegistryRefusal};

@@ -19,6 +19,8 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0007_origins", include_str!("../../migrations/0007_origins.sql")),
     ("0008_users", include_str!("../../migrations/0008_users.sql")),
     ("0009_sources", include_str!("../../migrations/0009_sources.sql")),
+    ("0010_told", include_str!("../../migrations/0010_told.sql")),
+    ("0011_routing", include_str!("../../migrations/0011_routing.sql")),
 ];
 
 /// Why a store cannot be opened.

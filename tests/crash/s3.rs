@@ -12,7 +12,7 @@ use std::time::{Duration, Instant};
 const BUCKET: &str = "shop";
 
 /// The server; ends with the test.
-struct Server {
+pub struct Server {
     port: u16,
     child: Option<Child>,
 }
@@ -23,7 +23,7 @@ impl Drop for Server {
 }
 impl Server {
     /// With the bucket in it, unless it is to be empty.
-    async fn new(bucket: bool) -> Server {
+    pub async fn new(bucket: bool) -> Server {
         let port = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap().port();
         let mut server = Server { port, child: None };
         server.start().await;
@@ -43,7 +43,7 @@ impl Server {
         let made = crate::live::client().put(format!("{}/{BUCKET}", self.url())).send().await.unwrap();
         assert!(made.status().is_success(), "{made:?}");
     }
-    fn stop(&mut self) {
+    pub fn stop(&mut self) {
         if let Some(mut child) = self.child.take() {
             child.kill().unwrap();
             child.wait().unwrap();
@@ -52,7 +52,7 @@ impl Server {
     fn url(&self) -> String {
         format!("http://127.0.0.1:{}", self.port)
     }
-    fn options(&self) -> BTreeMap<String, String> {
+    pub fn options(&self) -> BTreeMap<String, String> {
         let pairs = [
             ("endpoint", self.url()),
             ("region", "eu-central-1".into()),
@@ -65,7 +65,7 @@ impl Server {
     fn config(&self, folder: &str) -> ObjectsConfig {
         ObjectsConfig { url: format!("s3://{BUCKET}/{folder}"), options: self.options() }
     }
-    fn objects(&self, folder: &str) -> Objects {
+    pub fn objects(&self, folder: &str) -> Objects {
         self.config(folder).open(std::path::Path::new("")).unwrap()
     }
     /// As lines of the configuration file.

@@ -11,10 +11,10 @@ use std::net::IpAddr;
 use std::sync::{Arc, Mutex};
 
 /// Gives one answer after the other; the last one stays.
-struct Answers(Mutex<VecDeque<Vec<IpAddr>>>);
+pub struct Answers(Mutex<VecDeque<Vec<IpAddr>>>);
 
 impl Answers {
-    fn new(answers: &[&[&str]]) -> Arc<Answers> {
+    pub fn new(answers: &[&[&str]]) -> Arc<Answers> {
         let parse = |a: &&[&str]| a.iter().map(|ip| ip.parse().unwrap()).collect();
         Arc::new(Answers(Mutex::new(answers.iter().map(parse).collect())))
     }

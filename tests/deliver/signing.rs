@@ -5,6 +5,8 @@ use axum::http::HeaderMap;
 use pulse::receiver::Received;
 use serde_json::{Value, json};
 use standardwebhooks::Webhook;
+use std::io::Write;
+use std::process::{Command, Stdio};
 
 fn headers(r: &Received) -> HeaderMap {
     let mut headers = HeaderMap::new();
@@ -63,6 +65,68 @@ async fn after_a_rotation_both_secrets_sign_for_a_day() {
     assert!(!later.valid, "the old secret no longer signs");
     let again = pulse::deliver::signature::Secret::parse(new).unwrap();
     assert_eq!(later.signature, again.sign(&later.id, later.timestamp.parse().unwrap(), later.body.as_bytes()));
+    deliver.stop().await;
+}
+
+/// Asks another library: pairs of message and whether it must take it.
+fn asked(program: &str, words: &[&str], cases: &Value) {
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR"));
+    let mut child = Command::new(program)
+        .args(words)
+        .current_dir(root)
+        .stdin(Stdio::piped())
+        .stdout(Stdio::piped())
+        .stderr(Stdio::piped())
+        .spawn()
+        .unwrap_or_else(|e| panic!("{program}: {e}; run tests/run.sh, which installs it"));
+    child.stdin.take().unwrap().write_all(cases.to_string().as_bytes()).unwrap();
+    let output = child.wait_with_output().unwrap();
+    let said = [output.stdout, output.stderr].map(|b| String::from_utf8_lossy(&b).into_owned()).concat();
+    assert!(output.status.success() && said.contains("agreed"), "{program}: {said}");
+}
+
+#[tokio::test(flavor = "multi_thread", worker_threads = 2)]
+async fn libraries_in_python_and_node_take_it_during_a_rotation_too_and_nothing_altered() {
+    let (world, receiver) = (World::new(), receiver().await);
+    let deliver = world.start(config());
+    let (id, old) = create(&deliver, &receiver.url()).await;
+    let ticket = r#"{"t": {{ story.title }}, "ü": {{ id }}}"#;
+    let (_, other) =
+        call(&deliver, "POST", "/webhooks", json!({"url": format!("{}/crm", receiver.url()), "template": ticket}))
+            .await;
+    let theirs = other["secret"].as_str().unwrap();
+    receiver.set_secrets(vec![old.clone(), pulse::deliver::signature::Secret::parse(theirs).unwrap()]);
+    world.alert_with(1, json!({"note": "ü \"quoted\" \u{1f6d2}"}));
+    let first = arrived(&receiver, 2).await;
+    let (_, rotated) = call(&deliver, "POST", &format!("/webhooks/{id}/rotate"), Value::Null).await;
+    world.alert(2);
+    let all = arrived(&receiver, 4).await;
+    let crm = |r: &&Received| r.path.ends_with("/crm");
+    let case = |r: &Received, secret: &str, body: &str, good: bool| {
+        let headers = json!({"webhook-id": r.id, "webhook-timestamp": r.timestamp, "webhook-signature": r.signature});
+        json!([secret, headers, body, good])
+    };
+    let (plain, form) = (first.iter().find(|r| !crm(r)).unwrap(), first.iter().find(crm).unwrap());
+    let later = all[2..].iter().find(|r| !crm(r)).unwrap();
+    let new = rotated["secret"].as_str().unwrap();
+    let mut cases = vec![
+        case(plain, old.reveal(), &plain.body, true),
+        case(plain, old.reveal(), &plain.body.replace("0.526", "0.527"), false),
+        case(plain, new, &plain.body, false),
+        case(form, theirs, &form.body, true),
+        case(form, old.reveal(), &form.body, false),
+        case(later, old.reveal(), &later.body, true),
+        case(later, new, &later.body, true),
+    ];
+    let mut stale = case(plain, old.reveal(), &plain.body, false);
+    stale[1]["webhook-timestamp"] = "1614265330".into();
+    cases.push(stale);
+    let cases = Value::from(cases);
+    let root = std::path::Path::new(env!("CARGO_MANIFEST_DIR")).join("target/tools");
+    let (python, modules) =
+        (root.join("venv/bin/python").display().to_string(), root.join("node/node_modules").display().to_string());
+    asked(&python, &["tests/deliver/verify.py"], &cases);
+    asked("node", &["tests/deliver/verify.cjs", &modules], &cases);
     deliver.stop().await;
 }
 

@@ -17,10 +17,13 @@ pub fn request(endpoint: &Endpoint, story: &Story) -> Outgoing {
         Severity::Warning => "warning",
         Severity::Critical => "critical",
     };
+    let links: Vec<_> =
+        story.take_on.iter().map(|url| json!({"href": url, "text": "Take it on in PulseEcom"})).collect();
     let body = json!({
         "routing_key": endpoint.secret.reveal(),
         "event_action": action,
         "dedup_key": story.subject,
+        "links": links,
         "payload": {
             "summary": story.title,
             "source": "PulseEcom",

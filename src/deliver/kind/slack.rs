@@ -29,6 +29,9 @@ pub fn request(story: &Story) -> Outgoing {
         let lines: Vec<String> = story.lines.iter().map(|line| format!("• {}", escaped(line))).collect();
         blocks.push(section(lines.join("\n")));
     }
+    if let Some(url) = &story.take_on {
+        blocks.push(section(format!("<{}|Take it on>", escaped(url))));
+    }
     let labels: Vec<String> =
         story.labels.iter().map(|(name, value)| format!("{} {}", escaped(name), escaped(value))).collect();
     let foot = format!("{} · {} · since {}", escaped(&story.subject), labels.join(" · "), story.since);

@@ -11,7 +11,7 @@ pub fn request(endpoint: &Endpoint, message_id: &str, body: String, now_ms: i64)
     let signature = sign_all(&endpoint.live_secrets(now_ms), message_id, timestamp_s, body.as_bytes());
     Outgoing {
         headers: vec![
-            ("content-type", "application/json".into()),
+            ("content-type", endpoint.options.media_type().into()),
             ("webhook-id", message_id.into()),
             ("webhook-timestamp", timestamp_s.to_string()),
             ("webhook-signature", signature),
@@ -29,6 +29,7 @@ pub fn outcome(reply: &Reply) -> Outcome {
         Ok(500..) => Outcome::Failed,
         Ok(_) => Outcome::Refused,
         Err(Unanswered::Blocked(_)) => Outcome::Blocked,
+        Err(Unanswered::Unwritable(_)) => Outcome::Permanent,
         Err(_) => Outcome::Failed,
     }
 }
