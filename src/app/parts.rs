@@ -9,6 +9,7 @@ use crate::engine::registry::Registry;
 use crate::gateway::Gateway;
 use crate::http::health;
 use crate::persist::{self, Persist};
+use crate::privacy::Privacy;
 use crate::retrain::live::Live;
 use crate::sidecar;
 use crate::store::Store;
@@ -68,10 +69,11 @@ const POSITIONS: &str = "tail.json";
 
 pub(super) fn gateway(settings: &Settings, of: &Common, access: Arc<Access>) -> Result<Gateway, AppError> {
     let sources = settings.sources.clone().read().map_err(AppError::Config)?;
+    let privacy = Privacy::open(&settings.privacy, settings.detect.decode.geo).map_err(AppError::Config)?;
     let gateway = Gateway::new(of.log.clone(), access, settings.gateway.clone(), of.metrics.clone(), of.shared.clone());
     let positions = settings.data.join(POSITIONS);
     Positions::open(&positions).map_err(|e| AppError::Config(format!("{}: {e}", positions.display())))?;
-    Ok(gateway.with_sources(sources).with_positions(positions))
+    Ok(gateway.with_privacy(privacy).with_sources(sources).with_positions(positions))
 }
 
 pub(super) fn persist(settings: &Settings, of: &Common) -> Result<Persist, AppError> {

@@ -17,6 +17,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0005_partitions", include_str!("../../migrations/0005_partitions.sql")),
     ("0006_owner", include_str!("../../migrations/0006_owner.sql")),
     ("0007_origins", include_str!("../../migrations/0007_origins.sql")),
+    ("0012_access_log", include_str!("../../migrations/0012_access_log.sql")),
 ];
 
 /// Why a store cannot be opened.

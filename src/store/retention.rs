@@ -12,7 +12,7 @@ const CHUNK: i64 = 1_000;
 const PAGES: i64 = 1_024;
 
 /// Tables, their column of time, and the columns that name a row. Alerts and incidents that are open stay.
-const TABLES: [(&str, &str, &str, &str); 10] = [
+const TABLES: [(&str, &str, &str, &str); 11] = [
     ("scored_events", "time_ms", "event_id, source", ""),
     ("event_entities", "time_ms", "name, entity_id, time_ms, event_id, source", ""),
     ("event_hours", "hour_ms", "hour_ms, event_group, decision, channel", ""),
@@ -22,6 +22,7 @@ const TABLES: [(&str, &str, &str, &str); 10] = [
     ("labels", "time_ms", "log_partition, log_offset", ""),
     ("rejects", "time_ms", "log_partition, log_offset", ""),
     ("access_refusals", "hour_ms", "hour_ms, prefix, scope", ""),
+    ("access_log", "last_ms", "hour_ms, who, path, entity", ""),
     ("series_rollup", "bucket_ms", "metric, dimensions, bucket_ms", ""),
 ];
 

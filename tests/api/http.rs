@@ -117,10 +117,11 @@ impl Drop for Running {
     }
 }
 
-const ROUTES: [&str; 38] = [
+const ROUTES: [&str; 40] = [
     "delete /api/v1/webhooks",
     "delete /api/v1/webhooks/{id}",
     "get /",
+    "get /api/v1/access-log",
     "get /api/v1/alerts",
     "get /api/v1/alerts/{id}",
     "get /api/v1/audit",
@@ -144,6 +145,7 @@ const ROUTES: [&str; 38] = [
     "get /style.css",
     "post /api/v1/alerts/{id}/ack",
     "post /api/v1/alerts/{id}/feedback",
+    "post /api/v1/erase",
     "post /api/v1/incidents/{id}/ack",
     "post /api/v1/incidents/{id}/feedback",
     "post /api/v1/labels",
