@@ -20,10 +20,10 @@ folder=$profile
 [ "$profile" != dev ] || folder=debug
 program=$built/$folder/pulse
 
-# what it asks of the system: the C library and nothing else, or nothing at all; with kafka-tls OpenSSL too
+# what it asks of the system: the C library and zlib (librdkafka's), or nothing at all; with kafka-tls OpenSSL too
 case $target in
 *musl*) allowed='^$' ;;
-*) allowed='^(linux-vdso|libc|libm|libgcc_s|libpthread|libdl|librt|ld-linux.*)\.so' ;;
+*) allowed='^(linux-vdso|libc|libm|libgcc_s|libz|libpthread|libdl|librt|ld-linux.*)\.so' ;;
 esac
 case ${FEATURES:-} in *kafka-tls*) allowed="$allowed|^(libssl|libcrypto)\.so" ;; esac
 needed=$(ldd "$program" 2>/dev/null | sed -n 's#^[[:space:]]*\(/[^ ]*/\)\{0,1\}\([^ ]*\.so[^ ]*\).*#\2#p' || true)
