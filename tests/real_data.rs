@@ -58,6 +58,7 @@ fn backtest(dir: &Path) -> (Summary, Vec<String>) {
         model: None,
         catalogue: None,
         retrain: None,
+        privacy: Default::default(),
         workers: 2,
         output: Some(output.clone()),
         alerts: None,

@@ -37,6 +37,13 @@ pub enum Control {
         /// Event time, ms since the epoch.
         until_ms: i64,
     },
+    /// What is kept of an entity is forgotten, before the events of the epoch. Without its id: it stays in the log longer than the events.
+    Forget {
+        /// [`pulse_operators::record::EntityKind`] as a number.
+        entity: u8,
+        /// [`pulse_operators::record::entity_key`]
+        key: u64,
+    },
 }
 
 impl Control {
@@ -68,7 +75,8 @@ impl Active {
             Control::Model { version, checksum } => self.model = Some((version, checksum)),
             Control::Table { name, hash } if name == "catalogue" => self.catalogue = Some(hash),
             Control::Quiet { until_ms } => self.quiet_until_ms = Some(until_ms),
-            Control::Table { .. } => {} // a table of a later version of the product
+            Control::Forget { .. } => {} // nothing that stays in force
+            Control::Table { .. } => {}  // a table of a later version of the product
         }
     }
     /// Loads and compiles all of it.

@@ -105,11 +105,12 @@ impl Intake {
     pub fn next_batch(&mut self) -> Result<Option<(Batch, bool)>, IntakeError> {
         let Some(entry) = self.entries.next_entry()? else { return Ok(None) };
         let checkpoint = entry.checkpoint;
-        self.control(&entry)?;
+        let forget = self.control(&entry)?;
         let home = self.share.worker as u16;
         let mut batch = Batch::new(entry.epoch, entry.clock_ms, home, self.context.clone());
         batch.switched = std::mem::replace(&mut self.switched, false);
         if home == 0 {
+            batch.forget = forget;
             self.verdicts(&entry, &mut batch)?;
         }
         for p in self.share.own() {
@@ -120,15 +121,18 @@ impl Intake {
         Ok(Some((batch, checkpoint)))
     }
 
-    fn control(&mut self, entry: &Entry) -> Result<(), IntakeError> {
+    /// Switches what is in force; entities that are to be forgotten.
+    fn control(&mut self, entry: &Entry) -> Result<Vec<(u8, u64)>, IntakeError> {
         let at = usize::from(self.share.partitions) + 1;
         let (from, to) = (self.position.entry.ends[at], entry.ends.get(at).copied().unwrap_or(0));
+        let mut forget = Vec::new();
         if from >= to {
-            return Ok(());
+            return Ok(forget);
         }
         let (mut active, mut wrong) = (self.position.active.clone(), None);
         let end = self.reader.each(partition(Topic::Control, 0), from, to, &mut |offset, _, value| {
             match serde_json::from_slice::<Control>(value) {
+                Ok(Control::Forget { entity, key }) => forget.push((entity, key)),
                 Ok(control) => active.apply(control),
                 Err(e) => wrong = wrong.take().or(Some(IntakeError::Control(offset, e.to_string()))),
             }
@@ -141,7 +145,7 @@ impl Intake {
         }
         let context = active.context(&*self.artifacts).map_err(|e| IntakeError::Control(from, e.to_string()))?;
         (self.context, self.position.active, self.switched) = (Arc::new(context), active, true);
-        Ok(())
+        Ok(forget)
     }
 
     /// Verdicts go to the worker that keeps the thresholds. One that cannot be read says nothing.

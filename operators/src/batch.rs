@@ -96,6 +96,8 @@ pub struct Batch {
     pub times: Vec<(u16, i64)>,
     /// Verdicts of the epoch, on one worker: event ([`crate::confirmed::event_key`]), and whether it is confirmed trouble.
     pub verdicts: Vec<(u64, bool)>,
+    /// Entities to be forgotten before the events, on one worker: [`crate::record::EntityKind`] as a number, and key.
+    pub forget: Vec<(u8, u64)>,
     /// By event: it came before.
     pub duplicate: Vec<bool>,
     /// By event: its first place in `answers`; one more at the end.
@@ -124,6 +126,7 @@ impl Batch {
             rejected: Vec::new(),
             times: Vec::new(),
             verdicts: Vec::new(),
+            forget: Vec::new(),
             duplicate: Vec::new(),
             places: Vec::new(),
             answers: Vec::new(),

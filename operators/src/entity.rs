@@ -95,10 +95,15 @@ fn partners_of(kind: EntityKind, mut all: [u32; 4]) -> [u32; 4] {
     all
 }
 
-/// The touches of a batch: every entity of every event that is no duplicate and no heartbeat. The order within an event is
-/// that in which [`answers_of`] reads.
+/// The touches of a batch: every entity that is to be forgotten, then every entity of every event that is no duplicate and no
+/// heartbeat. The order within an event is that in which [`answers_of`] reads.
 pub fn touches(batch: &mut Batch, out: &mut Vec<Touch>) {
     let (mut places, work) = (Vec::with_capacity(batch.events.len() + 1), working("Touches"));
+    // before all events of the epoch; their answers say nothing, and no event's places reach to them
+    for (kind, key) in &batch.forget {
+        let place = out.len() as u32;
+        out.push(Touch { key: *key, place, home: batch.home, kind: *kind, flags: flag::FORGET, ..Touch::default() });
+    }
     for slot in 0..batch.events.len() {
         places.push(out.len() as u32);
         if batch.is_scored(slot) {
@@ -276,6 +281,10 @@ impl Stateful<Touch, Placed> for Entities {
     }
     fn apply(&mut self, touch: &Touch) -> Placed {
         let answer = match self.tables.get_mut(usize::from(touch.kind)) {
+            Some(table) if touch.flags & flag::FORGET != 0 => {
+                table.remove(touch.key);
+                Answer::default()
+            }
             Some(table) => table.touch(touch.key, touch.time_ms, || EntityState::new(touch.time_ms)).touch(touch),
             None => {
                 let series = self.samples.touch(touch.key, touch.time_ms, SampleState::default);

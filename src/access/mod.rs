@@ -6,12 +6,14 @@
 
 pub mod attempts;
 pub mod key;
+pub mod looks;
 pub mod origins;
 pub mod password;
 pub mod refusals;
 pub mod sessions;
 pub mod users;
 
+use self::looks::Looks;
 pub use self::origins::Origins;
 use self::refusals::Refusals;
 use crate::http::Problem;
@@ -189,17 +191,18 @@ pub struct Access {
     store: Option<Arc<Store>>,
     keys: RwLock<Keys>,
     refusals: Arc<Refusals>,
+    looks: Looks,
 }
 
 impl Access {
     /// Lets everybody pass. Only for loopback addresses; the caller checks that.
     pub fn open() -> Arc<Access> {
-        Arc::new(Access { store: None, keys: RwLock::default(), refusals: Arc::default() })
+        Arc::new(Access { store: None, keys: RwLock::default(), refusals: Arc::default(), looks: Looks::default() })
     }
     /// Keys of the store. A thread of its own reads them again every second, as long as the gate exists.
     pub fn with_store(store: Arc<Store>) -> Result<Arc<Access>, AccessError> {
         let keys = RwLock::new(store.read(load)?);
-        let access = Arc::new(Access { keys, store: Some(store), refusals: Arc::default() });
+        let access = Arc::new(Access { keys, store: Some(store), refusals: Arc::default(), looks: Looks::default() });
         let weak = Arc::downgrade(&access);
         let spawned = std::thread::Builder::new().name("access-refresh".into()).spawn(move || refresh(&weak));
         if let Err(error) = spawned {
@@ -320,6 +323,10 @@ impl Access {
             refusals: Some(Arc::clone(&self.refusals)),
         }
     }
+    /// Notes that somebody saw what is there of persons; `entity`: `name:id` that was asked for.
+    pub fn looked(&self, who: &Principal, path: &str, entity: Option<&str>) {
+        self.looks.count(who, path, entity);
+    }
     fn reload(&self) -> Result<(), AccessError> {
         if let Some(store) = &self.store {
             *self.keys.write().unwrap_or_else(|e| e.into_inner()) = store.read(load)?;
@@ -340,6 +347,9 @@ fn refresh(access: &Weak<Access>) {
         }
         if let Err(error) = access.refusals.write(store) {
             tracing::warn!(%error, "refused calls could not be written down");
+        }
+        if let Err(error) = access.looks.write(store) {
+            tracing::warn!(%error, "who looked at what could not be written down");
         }
     }
 }

@@ -101,6 +101,7 @@ fn learn(
         model: Some(NOTHING.into()),
         catalogue: None,
         retrain: None,
+        privacy: Default::default(),
         workers: 1,
         output: Some(output.into()),
         alerts: None,

@@ -1,13 +1,14 @@
 //! The application: all parts in one process, started in the order in which data flow and stopped in the same order, so that
 //! what one part still has to give, the next still takes.
 //!
-//! [`parts`] says how each is started, here or in a process of its own ([`single`], [`worker`]). [`core`] owns the data folder, [`models`] switches models, [`learn`] fits a model from what was scored; [`demo`] shows a shop; [`supervise`] starts the process again when it dies.
+//! [`parts`] says how each is started, here or in a process of its own ([`single`], [`worker`]). [`core`] owns the data folder, [`models`] switches models, [`learn`] fits a model from what was scored; [`demo`] shows a shop; [`live`] changes what may change while it runs; [`supervise`] starts the process again when it dies.
 //! Deliberately absent: what the parts do, and the command line.
 
 pub mod bootstrap;
 pub mod core;
 pub mod demo;
 pub mod learn;
+pub mod live;
 pub mod models;
 mod parts;
 pub mod single;
@@ -15,6 +16,7 @@ pub mod supervise;
 pub mod worker;
 
 use self::core::Core;
+use self::live::Live;
 use self::parts::Common;
 use crate::access::Access;
 use crate::deliver::{Deliver, DeliverConfig};
@@ -24,9 +26,12 @@ use crate::engine::restore;
 use crate::engine::{Engine, EngineError};
 use crate::export::ExportConfig;
 use crate::gateway::{GatewayConfig, SourcesConfig};
+use crate::http::listen;
+use crate::http::tls::{Tls, TlsConfig};
 use crate::log::retention;
 use crate::log::which::Brokers;
 use crate::persist::Persist;
+use crate::privacy::PrivacyConfig;
 use crate::retrain::{Every, RetrainConfig};
 use crate::sidecar::dashboard::{DashboardConfig, Surroundings};
 use crate::sidecar::{self, KpiTargets};
@@ -88,8 +93,14 @@ pub struct Settings {
     pub store: Target,
     /// Bounds of the gateway.
     pub gateway: GatewayConfig,
+    /// TLS of the gateway.
+    pub gateway_tls: TlsConfig,
+    /// TLS of the sidecar.
+    pub sidecar_tls: TlsConfig,
     /// Ways in that need to be told something.
     pub sources: SourcesConfig,
+    /// What is covered of events.
+    pub privacy: PrivacyConfig,
     /// When models are learnt anew.
     pub retrain: RetrainConfig,
     /// Destinations.
@@ -125,7 +136,10 @@ impl Settings {
             brokers: None,
             objects: ObjectsConfig::default(),
             gateway: GatewayConfig::default(),
+            gateway_tls: TlsConfig::default(),
+            sidecar_tls: TlsConfig::default(),
             sources: SourcesConfig::default(),
+            privacy: PrivacyConfig::default(),
             retrain: RetrainConfig { every: Every::Never, ..RetrainConfig::default() },
             webhooks: DeliverConfig::default(),
             export: ExportConfig::default(),
@@ -216,6 +230,7 @@ pub struct App {
     /// Where the sidecar listens.
     pub sidecar_addr: SocketAddr,
     persist: Arc<Persist>,
+    live: Live,
     shutdown: CancellationToken,
     tasks: TaskTracker,
 }
@@ -224,6 +239,9 @@ impl App {
     /// Starts all parts. Must be called inside a tokio runtime.
     pub async fn start(settings: &Settings) -> Result<App, AppError> {
         parts::check_public(settings, &[settings.gateway_addr, settings.sidecar_addr])?;
+        let tls = [("gateway", &settings.gateway_tls), ("sidecar", &settings.sidecar_tls)];
+        let [gateway_tls, sidecar_tls] = tls.map(|(section, files)| Tls::open(section, files));
+        let tls = (gateway_tls.map_err(AppError::Config)?, sidecar_tls.map_err(AppError::Config)?);
         let (metrics, shared) = parts::metrics();
         let Core { log, store, registry, engine, persist } = Core::start(settings, &metrics, &shared)?;
         let access = parts::access(settings, &store)?;
@@ -239,18 +257,31 @@ impl App {
             gateway_addr: settings.gateway_addr,
             sidecar_addr: settings.sidecar_addr,
             persist: Arc::new(persist),
+            live: Live::default(),
             shutdown: CancellationToken::new(),
             tasks: TaskTracker::new(),
         };
-        app.listen(settings, &common).await?;
+        app.listen(settings, &common, tls).await?;
         Ok(app)
     }
 
-    async fn listen(&mut self, settings: &Settings, common: &Common) -> Result<(), AppError> {
+    async fn listen(
+        &mut self,
+        settings: &Settings,
+        common: &Common,
+        tls: (Option<Tls>, Option<Tls>),
+    ) -> Result<(), AppError> {
         let (gateway_listener, gateway_addr) = parts::bind(settings.gateway_addr).await?;
         let (sidecar_listener, sidecar_addr) = parts::bind(settings.sidecar_addr).await?;
         (self.gateway_addr, self.sidecar_addr) = (gateway_addr, sidecar_addr);
-        let gateway = parts::gateway(settings, common, self.access.clone())?;
+        let gateway = parts::gateway(settings, common, self.access.clone())?.with_tls(tls.0.clone());
+        let files = [&tls.0, &tls.1].into_iter().flatten().cloned().collect();
+        self.live = Live {
+            log: Some((self.log.clone(), self.registry.clone())),
+            limits: Some(gateway.limits()),
+            tls: files,
+            deliver: Some(self.deliver.clone()),
+        };
         let (access, registry, deliver) = (self.access.clone(), self.registry.clone(), self.deliver.clone());
         let lagging = Arc::downgrade(&self.persist);
         let around = Surroundings {
@@ -262,7 +293,7 @@ impl App {
         let router = parts::sidecar(settings, common, access, registry, Some(deliver), around);
         let (stop, also) = (self.shutdown.clone(), self.shutdown.clone());
         self.tasks.spawn(gateway.serve(gateway_listener, stop));
-        self.tasks.spawn(crate::http::listen::serve(sidecar_listener, router, sidecar::LISTEN, also));
+        self.tasks.spawn(listen::serve_tls(sidecar_listener, tls.1, router, sidecar::LISTEN, also));
         let forgetter = Forgetter {
             log: self.log.clone(),
             store: self.store.clone(),
@@ -277,6 +308,11 @@ impl App {
             self.tasks.spawn(parts::export(settings, common).run(self.shutdown.clone()));
         }
         Ok(())
+    }
+
+    /// What of it can be changed while it runs.
+    pub fn live(&self) -> Live {
+        self.live.clone()
     }
 
     /// Appends a control record; it takes effect with the next epoch.

@@ -11,6 +11,7 @@ use crate::gateway::Gateway;
 use crate::http::health::{self, Check};
 use crate::insights::Style;
 use crate::persist::{self, Persist};
+use crate::privacy::Privacy;
 use crate::retrain::live::Live;
 use crate::sidecar;
 use crate::sidecar::dashboard::{LAG_TOLD, Surroundings};
@@ -71,10 +72,11 @@ const POSITIONS: &str = "tail.json";
 
 pub(super) fn gateway(settings: &Settings, of: &Common, access: Arc<Access>) -> Result<Gateway, AppError> {
     let sources = settings.sources.clone().read().map_err(AppError::Config)?;
+    let privacy = Privacy::open(&settings.privacy, settings.detect.decode.geo).map_err(AppError::Config)?;
     let gateway = Gateway::new(of.log.clone(), access, settings.gateway.clone(), of.metrics.clone(), of.shared.clone());
     let positions = settings.data.join(POSITIONS);
     Positions::open(&positions).map_err(|e| AppError::Config(format!("{}: {e}", positions.display())))?;
-    Ok(gateway.with_sources(sources).with_positions(positions))
+    Ok(gateway.with_privacy(privacy).with_sources(sources).with_positions(positions))
 }
 
 pub(super) fn persist(settings: &Settings, of: &Common) -> Result<Persist, AppError> {

@@ -3,11 +3,13 @@
 //! It owns neither: the log's owner is the first worker process, rows and positions move together in the store, and who reads the
 //! same positions twice is fenced there. Deliberately absent: workers (`worker`).
 
+use super::live::Live;
 use super::parts::{self, Common};
 use super::{AppError, DAY_MS, Forgetter, Settings, forget, part};
 use crate::deliver::Deliver;
 use crate::engine::registry::Registry;
 use crate::http::listen;
+use crate::http::tls::Tls;
 use crate::log::which;
 use crate::persist::Persist;
 use crate::sidecar;
@@ -42,6 +44,7 @@ pub struct Running {
     of: Common,
     persist: Option<Arc<Persist>>,
     deliver: Option<Arc<Deliver>>,
+    live: Live,
     shutdown: CancellationToken,
     tasks: TaskTracker,
 }
@@ -51,6 +54,12 @@ impl Running {
     /// a tokio runtime.
     pub async fn start(which: Single, settings: &Settings, address: SocketAddr) -> Result<Running, AppError> {
         parts::check_public(settings, &[address])?;
+        let tls = match which {
+            Single::Gateway => Tls::open("gateway", &settings.gateway_tls),
+            Single::Serve => Tls::open("sidecar", &settings.sidecar_tls),
+            Single::Persist | Single::Deliver | Single::Retrain => Ok(None),
+        };
+        let tls = tls.map_err(AppError::Config)?;
         std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;
         let (metrics, shared) = parts::metrics();
         let log = which::open_beside(&settings.log, settings.brokers.as_ref(), None)?;
@@ -58,13 +67,16 @@ impl Running {
         let of = Common { log, store, metrics, shared };
         let (listener, address) = parts::bind(address).await?;
         let (shutdown, tasks) = (CancellationToken::new(), TaskTracker::new());
-        let mut running = Running { address, of, persist: None, deliver: None, shutdown, tasks };
+        let mut running = Running { address, of, persist: None, deliver: None, live: Live::default(), shutdown, tasks };
+        running.live.tls = tls.clone().into_iter().collect();
         let objects = || settings.objects.open(&settings.data); // who needs none needs no rights there
         let (of, stop) = (&running.of, running.shutdown.clone());
         let router = match which {
             Single::Gateway => {
                 let access = parts::access(settings, &of.store)?;
-                running.tasks.spawn(parts::gateway(settings, of, access)?.serve(listener, stop));
+                let gateway = parts::gateway(settings, of, access)?.with_tls(tls);
+                running.live.limits = Some(gateway.limits());
+                running.tasks.spawn(gateway.serve(listener, stop));
                 return Ok(running);
             }
             Single::Persist => {
@@ -82,7 +94,9 @@ impl Running {
                 parts::health_only(&of.metrics)
             }
             Single::Deliver => {
-                running.deliver = Some(parts::deliver(settings, of)?);
+                let deliver = parts::deliver(settings, of)?;
+                running.live.deliver = Some(deliver.clone());
+                running.deliver = Some(deliver);
                 parts::health_only(&of.metrics)
             }
             Single::Retrain => {
@@ -103,8 +117,13 @@ impl Running {
                 parts::sidecar(settings, of, access, Registry::new(objects()?), None, around)
             }
         };
-        running.tasks.spawn(listen::serve(listener, router, sidecar::LISTEN, stop));
+        running.tasks.spawn(listen::serve_tls(listener, tls, router, sidecar::LISTEN, stop));
         Ok(running)
+    }
+
+    /// What of it can be changed while it runs.
+    pub fn live(&self) -> Live {
+        self.live.clone()
     }
 
     /// Stops it: what it has taken up it finishes.

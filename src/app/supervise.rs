@@ -1,8 +1,10 @@
 //! The parent of `pulse run`: starts the real process and starts it again when it dies.
 //!
-//! The child notices the parent's end by its standard input; a stop is that input's end, so that no signal has to be sent.
+//! The child notices the parent's end by its standard input; a stop is that input's end, and a byte on it asks to read the configuration
+//! again, so that no signal has to be sent.
 //! Deliberately absent: any work of its own, so that there is nothing in it that can fail.
 
+use std::io::Write;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::time::{Duration, Instant};
 
@@ -21,13 +23,17 @@ pub(crate) fn again(status: ExitStatus) -> bool {
     !matches!(status.code(), Some(0 | 64 | 65 | 69 | 75 | 78))
 }
 
-/// Runs this program with the same arguments until it ends by itself or `stop` says so; its exit code.
-pub fn supervise(stop: impl Fn() -> bool) -> std::io::Result<i32> {
+/// What the parent writes when the configuration is to be read again.
+pub const RELOAD: u8 = b'r';
+
+/// Runs this program with the same arguments until it ends by itself or `stop` says so; its exit code. When `reload` says so the process
+/// is told.
+pub fn supervise(stop: impl Fn() -> bool, reload: impl Fn() -> bool) -> std::io::Result<i32> {
     let mut pause = PAUSE.0;
     loop {
         let started = Instant::now();
         let mut child = spawn()?;
-        let status = wait(&mut child, &stop)?;
+        let status = wait(&mut child, &stop, &reload)?;
         if stop() || !again(status) {
             return Ok(status.code().unwrap_or(70));
         }
@@ -52,13 +58,18 @@ fn spawn() -> std::io::Result<Child> {
 }
 
 /// Waits for the child; on a stop closes its input, which tells it to stop, and waits on.
-fn wait(child: &mut Child, stop: &impl Fn() -> bool) -> std::io::Result<ExitStatus> {
+fn wait(child: &mut Child, stop: &impl Fn() -> bool, reload: &impl Fn() -> bool) -> std::io::Result<ExitStatus> {
     loop {
         if let Some(status) = child.try_wait()? {
             return Ok(status);
         }
         if stop() {
             drop(child.stdin.take());
+        }
+        if reload()
+            && let Some(input) = &mut child.stdin
+        {
+            let _ = input.write_all(&[RELOAD]); // one that is just ending reads it at its next start
         }
         std::thread::sleep(LOOK);
     }

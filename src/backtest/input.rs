@@ -4,9 +4,11 @@
 //! dataflow rejects it and says why. Events without an id get one from line and position. Deliberately absent: CSV and mappings (`pulse import` has them).
 
 use super::BacktestError;
+use crate::privacy::Privacy;
 use pulse_operators::record::admit_line;
 use pulse_operators::record::time::rfc3339;
 use serde::Deserialize;
+use std::borrow::Cow;
 use std::fs::File;
 use std::io::{BufRead, BufReader, Read};
 use std::path::{Path, PathBuf};
@@ -31,7 +33,7 @@ fn time_of(raw: &str) -> Option<i64> {
 pub struct Line {
     /// Event time, or that of the line before.
     pub time_ms: i64,
-    /// As it stands in the file, completed with an id where it had none.
+    /// As it stands in the file, covered as configured, completed with an id where it had none.
     pub json: Vec<u8>,
 }
 
@@ -92,11 +94,12 @@ struct Source {
     line: u64,
     time_ms: i64,
     head: Option<Line>,
+    privacy: Privacy,
 }
 
 impl Source {
-    fn new(path: PathBuf, reader: Box<dyn BufRead>) -> Result<Source, BacktestError> {
-        let mut source = Source { path, reader, line: 0, time_ms: i64::MIN, head: None };
+    fn new(path: PathBuf, reader: Box<dyn BufRead>, privacy: Privacy) -> Result<Source, BacktestError> {
+        let mut source = Source { path, reader, line: 0, time_ms: i64::MIN, head: None, privacy };
         source.advance()?;
         Ok(source)
     }
@@ -113,6 +116,9 @@ impl Source {
             self.line += 1;
             if json.iter().all(u8::is_ascii_whitespace) {
                 continue;
+            }
+            if let Cow::Owned(covered) = self.privacy.apply(&json) {
+                json = covered;
             }
             let (has_id, time_ms) = head_of(&json);
             if let (false, Some(_)) = (has_id, time_ms)
@@ -161,16 +167,16 @@ pub struct Merged {
 }
 impl Merged {
     /// Opens all.
-    pub fn open(paths: &[PathBuf]) -> Result<Merged, BacktestError> {
+    pub fn open(paths: &[PathBuf], privacy: &Privacy) -> Result<Merged, BacktestError> {
         let open = |path: &PathBuf| {
             let reader = File::open(path).and_then(|file| plain(path, file));
             Ok((path.clone(), reader.map_err(|e| BacktestError::Input(path.clone(), e))?))
         };
-        Merged::over(paths.iter().map(open).collect::<Result<_, _>>()?)
+        Merged::over(paths.iter().map(open).collect::<Result<_, _>>()?, privacy)
     }
     /// Lines of what is open already, with the name to tell in an error.
-    pub fn over(sources: Vec<(PathBuf, Box<dyn BufRead>)>) -> Result<Merged, BacktestError> {
-        let sources = sources.into_iter().map(|(path, reader)| Source::new(path, reader));
+    pub fn over(sources: Vec<(PathBuf, Box<dyn BufRead>)>, privacy: &Privacy) -> Result<Merged, BacktestError> {
+        let sources = sources.into_iter().map(|(path, reader)| Source::new(path, reader, privacy.clone()));
         Ok(Merged { sources: sources.collect::<Result<_, _>>()? })
     }
     /// The next line of all.

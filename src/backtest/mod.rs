@@ -16,6 +16,7 @@ use crate::engine::objects::Objects;
 use crate::engine::registry::{Registry, SHIPPED_VERSION};
 use crate::engine::replay::{Cutter, Replay, Sink};
 use crate::log::which;
+use crate::privacy::Privacy;
 use crate::retrain::beside::Beside;
 use crate::retrain::learn::Learnt;
 use crate::retrain::{Every, RetrainConfig, schedule};
@@ -65,6 +66,8 @@ pub struct Backtest {
     pub model: Option<String>,
     /// When models are learnt anew, and in whose time zone; `None`: never.
     pub retrain: Option<(RetrainConfig, TimeZone)>,
+    /// What is covered in files, as the gateway would.
+    pub privacy: Privacy,
     /// Worker threads.
     pub workers: usize,
     /// Scored events.
@@ -259,7 +262,7 @@ impl Backtest {
                 lock(&files).create(1)?;
                 lock(&files).judge = evaluation.map(|e| Judge::new(e, None)).transpose()?;
                 let position = begin(&registry, self)?;
-                let merged = Merged::open(&self.inputs)?;
+                let merged = Merged::open(&self.inputs, &self.privacy)?;
                 let mut weeks = self.weeks(&registry)?;
                 lock(&files).beside = weeks.as_ref().map(|weeks| weeks.beside.clone());
                 let replay = Replay::feed(registry, position, self.workers, sink).map_err(engine)?;

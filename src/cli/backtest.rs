@@ -6,6 +6,7 @@ use crate::backtest::reviews::Reviews;
 use crate::backtest::{Backtest, BacktestError, Scratch};
 use crate::config::Config;
 use crate::log::which;
+use crate::privacy::Privacy;
 use crate::retrain::{Every, RetrainConfig};
 use indicatif::{ProgressBar, ProgressStyle};
 use std::path::PathBuf;
@@ -125,6 +126,7 @@ impl BacktestArgs {
             catalogue: config.catalogue(),
             model: self.from_model.clone(),
             retrain: Some((RetrainConfig { every: self.retrain, promote: true, ..config.retrain }, config.zone()?)),
+            privacy: Privacy::open(&config.privacy, config.enrich.geo).map_err(BacktestError::Config)?,
             workers: usize::from(self.workers),
             output: self.output.clone(),
             alerts: self.alerts.clone(),

@@ -4,21 +4,25 @@
 
 mod audit;
 pub mod backtest;
+mod backup;
 mod cluster;
 mod config;
 mod demo;
+mod erase;
 mod explain;
 mod export;
 pub mod failure;
 mod folder;
 mod import;
 mod keys;
+mod manual;
 mod migrate;
 mod model;
 mod moving;
 mod output;
 pub mod process;
 mod receiver;
+mod reload;
 pub mod run;
 mod simulate;
 mod single;
@@ -87,6 +91,10 @@ pub enum Command {
     /// Make, check or show the configuration
     #[command(subcommand)]
     Config(config::ConfigCommand),
+    /// Completions for a shell
+    Completions(manual::CompletionsArgs),
+    /// The manual
+    Man(manual::ManArgs),
     /// Keys for the gateway and the query API
     #[command(subcommand)]
     Keys(keys::KeysCommand),
@@ -109,6 +117,12 @@ pub enum Command {
     Export(export::ExportArgs),
     /// Why an event has its score, and the proof
     Explain(explain::ExplainArgs),
+    /// Copy the data folder while it works
+    Backup(backup::BackupArgs),
+    /// Put a backup into a new data folder
+    Restore(backup::RestoreArgs),
+    /// A person's data out of store, state and later replays
+    Erase(erase::EraseArgs),
     /// Compare the sets of ids of log and store; fails when they do not agree
     Audit(audit::AuditArgs),
 }
@@ -149,6 +163,8 @@ impl Cli {
             Command::Backtest(args) => args.run(json),
             Command::Model(args) => args.run(json),
             Command::Config(command) => command.run(json),
+            Command::Completions(args) => args.run(),
+            Command::Man(args) => args.run(),
             Command::Keys(command) => command.run(json),
             Command::Users(command) => command.run(json),
             Command::Migrate(args) => args.run(json),
@@ -158,6 +174,9 @@ impl Cli {
             Command::Import(args) => args.run(json),
             Command::Export(args) => args.run(json),
             Command::Explain(args) => args.run(json),
+            Command::Backup(args) => args.run(json),
+            Command::Restore(args) => args.run(json),
+            Command::Erase(args) => args.run(json),
             Command::Audit(args) => args.run(json),
         }
     }

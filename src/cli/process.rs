@@ -4,6 +4,7 @@ use super::{Code, Failure};
 use crate::config::{LogFormat, TelemetryConfig};
 use crate::engine::poison;
 use pulse_operators::cause;
+use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU32, Ordering};
 use tracing_subscriber::EnvFilter;
 
@@ -33,10 +34,33 @@ pub fn start_logging(config: &TelemetryConfig) -> Result<(), Failure> {
         .map_err(|e| Failure::new(Code::Config, format!("telemetry.log_level: {e}")))?;
     let lines = tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr);
     let started = match config.log_format {
-        LogFormat::Text => lines.try_init(),
-        LogFormat::Json => lines.json().try_init(),
+        LogFormat::Text => {
+            let lines = lines.with_filter_reloading();
+            let handle = lines.reload_handle();
+            keep(move |filter| handle.reload(filter).map_err(|e| e.to_string()));
+            lines.try_init()
+        }
+        LogFormat::Json => {
+            let lines = lines.json().with_filter_reloading();
+            let handle = lines.reload_handle();
+            keep(move |filter| handle.reload(filter).map_err(|e| e.to_string()));
+            lines.try_init()
+        }
     };
     started.map_err(Failure::internal)
+}
+
+type Change = Box<dyn Fn(EnvFilter) -> Result<(), String> + Send + Sync>;
+static CHANGE: OnceLock<Change> = OnceLock::new();
+
+fn keep(change: impl Fn(EnvFilter) -> Result<(), String> + Send + Sync + 'static) {
+    let _ = CHANGE.set(Box::new(change)); // logging starts once
+}
+
+/// Another level of log lines from now on.
+pub fn change_log_level(config: &TelemetryConfig) -> Result<(), String> {
+    let filter = EnvFilter::try_new(&config.log_level).map_err(|e| e.to_string())?;
+    CHANGE.get().map_or(Ok(()), |change| change(filter))
 }
 
 /// A small asynchronous runtime for a command of its own, with logging for people.

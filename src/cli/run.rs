@@ -1,7 +1,7 @@
 //! `pulse run`: everything in one process on a data folder, under a tiny parent that starts it again when it dies.
 
-use super::{Code, Failure, Folder, process};
-use crate::app::supervise::{CHILD, supervise};
+use super::{Code, Failure, Folder, process, reload};
+use crate::app::supervise::{CHILD, RELOAD, supervise};
 use crate::app::{App, AppError, Settings};
 use crate::config::Config;
 use crate::engine::EngineError;
@@ -9,10 +9,12 @@ use crate::engine::objects::ObjectError;
 use crate::engine::restore::RestoreError;
 use crate::log::which::Brokers;
 use pulse_dataflows::ports::LogError;
-use std::io::Read;
+use std::io::{IsTerminal, Read};
 use std::net::SocketAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use tokio::signal::unix::{Signal, SignalKind, signal as signal_stream};
+use tokio::sync::mpsc::Receiver;
 
 /// Everything in one process on a data folder: gateway, workers, store, delivery, query API and dashboard.
 #[derive(Clone, Debug, Default, clap::Args)]
@@ -108,7 +110,10 @@ impl RunArgs {
             brokers: config.brokers().map(|b| Brokers { accept_gap: self.accept_gap, ..b }),
             objects: config.objects.clone(),
             gateway: config.gateway.limits.clone(),
+            gateway_tls: config.gateway.tls.clone(),
+            sidecar_tls: config.sidecar.tls.clone(),
             sources: config.sources.clone(),
+            privacy: config.privacy.clone(),
             retrain: config.retrain,
             webhooks: config.webhooks.clone(),
             export: config.export.clone(),
@@ -126,7 +131,9 @@ impl RunArgs {
         let supervised = std::env::var_os(CHILD).is_some();
         if !supervised && !self.once {
             let stop = stop_flag()?;
-            let code = supervise(|| stop.load(Ordering::Acquire)).map_err(Failure::internal)?;
+            let hung_up = hang_ups()?;
+            let code = supervise(|| stop.load(Ordering::Acquire), || hung_up.swap(false, Ordering::AcqRel));
+            let code = code.map_err(Failure::internal)?;
             std::process::exit(code);
         }
         process::start_logging(&config.telemetry)?;
@@ -134,8 +141,9 @@ impl RunArgs {
         runtime.block_on(async {
             let settings = self.settings(&config);
             let app = App::start(&settings).await?;
+            let mut orders = Orders::new(supervised);
             announce(&app, &settings);
-            wait(supervised).await;
+            reload::serve(&mut orders, self, &config, app.live(), true).await?;
             eprintln!("pulse: stopping");
             app.stop().await?;
             Ok(())
@@ -144,8 +152,8 @@ impl RunArgs {
 }
 
 fn announce(app: &App, settings: &Settings) {
-    println!("gateway  http://{}", app.gateway_addr);
-    println!("sidecar  http://{}", app.sidecar_addr);
+    println!("gateway  {}://{}", settings.gateway_tls.scheme(), app.gateway_addr);
+    println!("sidecar  {}://{}", settings.sidecar_tls.scheme(), app.sidecar_addr);
     println!("data     {}", settings.data.display());
     if settings.no_auth {
         println!("--no-auth: everybody on this machine may send, read and change");
@@ -166,20 +174,99 @@ pub(super) fn stop_flag() -> Result<Arc<AtomicBool>, Failure> {
 
 /// Until SIGINT or SIGTERM.
 pub async fn signal() {
-    use tokio::signal::unix::{SignalKind, signal};
-    let (Ok(mut interrupt), Ok(mut terminate)) = (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal_stream(SignalKind::interrupt()), signal_stream(SignalKind::terminate()))
     else {
         return std::future::pending().await;
     };
     tokio::select! { _ = interrupt.recv() => {}, _ = terminate.recv() => {} }
 }
 
-/// Until a signal, or the end of the parent.
-async fn wait(supervised: bool) {
-    if !supervised {
-        return signal().await;
+/// A flag that is set at each SIGHUP.
+fn hang_ups() -> Result<Arc<AtomicBool>, Failure> {
+    let flag = Arc::new(AtomicBool::new(false));
+    if std::io::stdin().is_terminal() {
+        return Ok(flag); // its end is ours
     }
-    tokio::select! { () = signal() => {}, () = orphaned() => {} }
+    let set = flag.clone();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().map_err(Failure::internal)?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            let Ok(mut hang_up) = signal_stream(SignalKind::hangup()) else { return };
+            while hang_up.recv().await.is_some() {
+                set.store(true, Ordering::Release);
+            }
+        });
+    });
+    Ok(flag)
+}
+
+/// What a process is told from outside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Order {
+    /// The configuration is to be read again.
+    Reload,
+    /// The end.
+    Stop,
+}
+
+/// Signals, and what the parent says.
+pub(super) struct Orders {
+    interrupt: Option<Signal>,
+    terminate: Option<Signal>,
+    hang_up: Option<Signal>,
+    parent: Option<Receiver<Order>>,
+}
+
+impl Orders {
+    /// Listens from now on; must be called inside a runtime. A supervised process is told by its parent too. On a terminal its end is ours.
+    pub(super) fn new(supervised: bool) -> Orders {
+        let of = |kind| signal_stream(kind).ok();
+        Orders {
+            interrupt: of(SignalKind::interrupt()),
+            terminate: of(SignalKind::terminate()),
+            hang_up: if std::io::stdin().is_terminal() { None } else { of(SignalKind::hangup()) },
+            parent: supervised.then(parent),
+        }
+    }
+    /// The next one.
+    pub(super) async fn next(&mut self) -> Order {
+        let Orders { interrupt, terminate, hang_up, parent } = self;
+        let told = async {
+            match parent {
+                Some(parent) => parent.recv().await.unwrap_or(Order::Stop), // the parent is gone
+                None => std::future::pending().await,
+            }
+        };
+        tokio::select! {
+            () = caught(interrupt) => Order::Stop,
+            () = caught(terminate) => Order::Stop,
+            () = caught(hang_up) => Order::Reload,
+            order = told => order,
+        }
+    }
+}
+
+/// Until the signal comes; one that cannot be listened to never does.
+async fn caught(signal: &mut Option<Signal>) {
+    match signal {
+        Some(signal) => drop(signal.recv().await),
+        None => std::future::pending().await,
+    }
+}
+
+/// What the parent writes, until it ends.
+fn parent() -> Receiver<Order> {
+    let (tx, orders) = tokio::sync::mpsc::channel(1);
+    std::thread::spawn(move || {
+        let mut byte = [0];
+        while matches!(std::io::stdin().read(&mut byte), Ok(n) if n > 0) {
+            if byte == [RELOAD] && tx.blocking_send(Order::Reload).is_err() {
+                return;
+            }
+        }
+    });
+    orders
 }
 
 /// Until the end of the standard input: the parent is gone, or wants a stop.

@@ -1,7 +1,7 @@
 //! `pulse gateway`, `persist`, `deliver`, `retrain`, `serve`, `export --follow`: one part as a process of its own, on Kafka and a store that all share.
 
-use super::run::{RunArgs, signal};
-use super::{Failure, Folder, process};
+use super::run::{Orders, RunArgs};
+use super::{Failure, Folder, process, reload};
 use crate::app::single::{Running, Single};
 use crate::config::Config;
 use std::net::SocketAddr;
@@ -42,8 +42,14 @@ impl SingleArgs {
         let runtime = tokio::runtime::Runtime::new().map_err(Failure::internal)?;
         runtime.block_on(async {
             let running = Running::start(which, &settings, address).await?;
-            println!("{which:?}  http://{}", running.address);
-            signal().await;
+            let scheme = match which {
+                Single::Gateway => settings.gateway_tls.scheme(),
+                Single::Serve => settings.sidecar_tls.scheme(),
+                Single::Persist | Single::Deliver | Single::Retrain => "http",
+            };
+            println!("{which:?}  {scheme}://{}", running.address);
+            let mut orders = Orders::new(false);
+            reload::serve(&mut orders, &args, &config, running.live(), false).await?;
             eprintln!("pulse: stopping");
             running.stop().await?;
             Ok(())

@@ -1,9 +1,10 @@
 //! Configuration: defaults, then a TOML file, then the environment (`PULSE__SECTION__KEY`). An unknown key is an error.
 //!
 //! [`sections`] are the parts that have no owner elsewhere; the others are the structs of the parts that use them. [`keys`]
-//! finds unknown keys, [`properties`] are those of libraries. Every key, with its default and meaning, stands in `config/default.toml`, held to it by a test.
+//! finds unknown keys, [`changes`] what differs between two, [`properties`] are those of libraries. Every key, with its default and meaning, stands in `config/default.toml`, held to it by a test.
 //! Deliberately absent: settings made at run time (destinations, snoozes, keys); those live in the store.
 
+pub mod changes;
 mod keys;
 pub mod properties;
 pub mod sections;
@@ -20,6 +21,7 @@ use crate::engine::objects::ObjectsConfig;
 use crate::export::ExportConfig;
 use crate::gateway::SourcesConfig;
 use crate::log::which::Brokers;
+use crate::privacy::PrivacyConfig;
 use crate::retrain::RetrainConfig;
 use crate::sidecar::KpiTargets;
 use figment::Figment;
@@ -57,6 +59,8 @@ pub struct Config {
     pub gateway: GatewaySection,
     /// `[sources]`
     pub sources: SourcesConfig,
+    /// `[privacy]`
+    pub privacy: PrivacyConfig,
     /// `[sidecar]`
     pub sidecar: SidecarConfig,
     /// `[workers]`
@@ -91,6 +95,9 @@ pub struct Config {
     pub kpi: KpiTargets,
     /// `[telemetry]`
     pub telemetry: TelemetryConfig,
+    /// What was given, to see what changes.
+    #[serde(skip)]
+    given: changes::Given,
 }
 
 /// What is wrong with the configuration.
@@ -151,8 +158,10 @@ impl Config {
             given = given.merge(Serialized::default(&env_key(key), value));
         }
         let known = serde_json::to_value(Config::default()).map_err(|e| ConfigError::Invalid(e.to_string()))?;
-        keys::check(&given.extract::<Value>().map_err(|e| wrong(name, &e))?, &known)?;
-        let config: Config = given.extract().map_err(|e| wrong(name, &e))?;
+        let values = given.extract::<Value>().map_err(|e| wrong(name, &e))?;
+        keys::check(&values, &known)?;
+        let mut config: Config = given.extract().map_err(|e| wrong(name, &e))?;
+        config.given = changes::given(&values);
         config.check()?;
         Ok(config)
     }
@@ -212,6 +221,7 @@ impl Config {
         SeriesBook::new(series).map_err(|e| invalid(format!("series: {e}")))?;
         self.retrain.check().map_err(invalid)?;
         self.sources.check().map_err(invalid)?;
+        self.privacy.check().map_err(invalid)?;
         self.webhooks.check().map_err(|e| invalid(e.to_string()))?;
         self.export.check().map_err(invalid)?;
         sections::check(self).map_err(invalid)
@@ -244,6 +254,12 @@ fn in_words(expected: &str) -> String {
     }
 }
 
+/// The reader of TOML shows the line that it could not read, which may hold a secret.
+fn without_text(message: &str) -> String {
+    let shows = |line: &str| line.trim_start_matches(|c: char| c.is_ascii_digit() || c == ' ').starts_with('|');
+    message.lines().filter(|line| !shows(line)).collect::<Vec<_>>().join(": ")
+}
+
 /// Says where, and what was expected; the value itself may be a secret and is left out.
 fn wrong(file: &str, error: &figment::Error) -> ConfigError {
     use figment::error::Kind;
@@ -252,7 +268,8 @@ fn wrong(file: &str, error: &figment::Error) -> ConfigError {
             format!("must be {}", in_words(&expected.to_string()))
         }
         Kind::UnknownVariant(_, variants) => format!("must be one of {}", variants.join(", ")),
-        other => other.to_string(),
+        Kind::Unsupported(_) | Kind::UnsupportedKey(..) => "cannot be given like that".into(),
+        other => without_text(&other.to_string()),
     };
     let place = if error.path.is_empty() { file.to_owned() } else { error.path.join(".") };
     ConfigError::Value { place, message }

@@ -7,7 +7,7 @@ use serde::{Deserialize, Deserializer, Serializer};
 use std::collections::BTreeMap;
 
 /// What the names of properties contain whose values are secrets.
-const SECRET: [&str; 6] = ["password", "secret", "key.pem", "token", "jaas", "private"];
+const SECRET: [&str; 7] = ["password", "secret", "key.pem", "token", "jaas", "private", "customer_key"];
 /// What stands in place of a secret.
 const HIDDEN: &str = "(hidden)";
 

@@ -2,6 +2,7 @@
 
 use super::Config;
 use crate::gateway::config::GatewayConfig;
+use crate::http::tls::TlsConfig;
 use crate::log::kafka::KafkaConfig;
 use crate::sidecar::dashboard::DashboardConfig;
 use crate::store;
@@ -146,10 +147,13 @@ pub struct GatewaySection {
     /// Its limits.
     #[serde(flatten)]
     pub limits: GatewayConfig,
+    /// `[gateway.tls]`
+    pub tls: TlsConfig,
 }
 impl Default for GatewaySection {
     fn default() -> Self {
-        GatewaySection { addr: SocketAddr::from(([127, 0, 0, 1], 8080)), limits: GatewayConfig::default() }
+        let addr = SocketAddr::from(([127, 0, 0, 1], 8080));
+        GatewaySection { addr, limits: GatewayConfig::default(), tls: TlsConfig::default() }
     }
 }
 
@@ -159,13 +163,19 @@ impl Default for GatewaySection {
 pub struct SidecarConfig {
     /// Address of query API, dashboard and metrics.
     pub addr: SocketAddr,
+    /// `[sidecar.tls]`
+    pub tls: TlsConfig,
     /// Who comes in through a proxy.
     #[serde(flatten)]
     pub dashboard: DashboardConfig,
 }
 impl Default for SidecarConfig {
     fn default() -> Self {
-        SidecarConfig { addr: SocketAddr::from(([127, 0, 0, 1], 8081)), dashboard: DashboardConfig::default() }
+        SidecarConfig {
+            addr: SocketAddr::from(([127, 0, 0, 1], 8081)),
+            tls: TlsConfig::default(),
+            dashboard: DashboardConfig::default(),
+        }
     }
 }
 
@@ -297,6 +307,8 @@ pub(super) fn check(config: &Config) -> Result<(), String> {
     let named = log.kind != LogKind::Kafka || !log.brokers.trim().is_empty();
     range(named, "log.brokers must name a broker, as in \"kafka-1:9092,kafka-2:9092\", when log.kind is \"kafka\"")?;
     config.objects.check()?;
+    config.gateway.tls.check("gateway")?;
+    config.sidecar.tls.check("sidecar")?;
     range(log.queue_bytes >= 1 << 20, "log.queue_bytes must be at least 1048576, a large event batch")?;
     range((1..=MAX_WORKERS).contains(&workers.threads), "workers.threads must be 1 to 256")?;
     let pause = workers.checkpoint_every_ms;

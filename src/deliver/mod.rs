@@ -342,6 +342,22 @@ impl Deliver {
         Ok(this)
     }
 
+    /// Other endpoints in the configuration: new ones get what comes from now on, what waits for those that are gone ends.
+    pub fn reconfigure(&self, endpoints: &[config::StaticEndpoint]) -> Result<(), DeliverError> {
+        let shared = &self.shared;
+        let (now_ms, rotation_ms) = (shared.now_ms(), shared.config.rotation_hours as i64 * 3_600_000);
+        let all = shared.store.write_durable(|tx| {
+            let offset = outbox::offset(tx)?;
+            for gone in endpoint::sync_configured(tx, endpoints, offset, now_ms, rotation_ms)? {
+                outbox::kill_pending(tx, &gone, "endpoint_deleted")?;
+            }
+            shared.endpoints_version.fetch_add(1, Ordering::SeqCst);
+            endpoint::all(tx)
+        })?;
+        self.follow(&all);
+        Ok(())
+    }
+
     /// Lanes for endpoints that another process made, none for those that it deleted; and all look whether it left them rows.
     fn follow(&self, endpoints: &[endpoint::Endpoint]) {
         for e in endpoints {

@@ -8,6 +8,7 @@ use super::recent::{Identity, Recent, Set};
 use super::rejects::{Kepts, Rejects};
 use super::sources::commerce::for_browsers;
 use crate::access::Sender;
+use crate::privacy::Privacy;
 use crate::telemetry::shared::{Shared, Stage};
 use pulse_dataflows::ports::{EventLog, LogError, Meta, Partition, Records, Request, Topic, partition};
 use pulse_operators::record::{Admitted, EventType, Reject, admit, admit_line};
@@ -29,6 +30,7 @@ pub struct Intake {
     shared: Shared,
     append_timeout: Duration,
     refused_ms: AtomicI64,
+    privacy: Privacy,
 }
 
 /// A body on its way: results so far, and what is to be appended.
@@ -90,7 +92,13 @@ impl Intake {
             shared,
             append_timeout: Duration::from_millis(config.append_timeout_ms),
             refused_ms: AtomicI64::new(i64::MIN),
+            privacy: Privacy::default(),
         }
+    }
+    /// From now on covers what is personal, before anything else sees it.
+    pub fn covering(mut self, privacy: Privacy) -> Intake {
+        self.privacy = privacy;
+        self
     }
     /// Did the log refuse an append just now?
     pub fn log_state(&self) -> Result<(), String> {
@@ -120,12 +128,12 @@ impl Intake {
     }
     /// The same for one that was translated: `theirs` is what people see of it when it is refused.
     pub fn add_from(&self, draft: &mut Draft, json: &[u8], theirs: &[u8]) {
-        let admitted = admit(json, draft.received_ms, &mut || uuid::Uuid::now_v7().to_string());
+        let admitted = admit(&self.privacy.apply(json), draft.received_ms, &mut || uuid::Uuid::now_v7().to_string());
         self.settle(draft, admitted, theirs);
     }
     /// The same for a line of a file: without an id it gets one that follows from the line and `position`, without a time it is refused.
     pub fn add_line(&self, draft: &mut Draft, json: &[u8], position: u64) {
-        let admitted = admit_line(json, position, draft.received_ms);
+        let admitted = admit_line(&self.privacy.apply(json), position, draft.received_ms);
         self.settle(draft, admitted, json);
     }
     fn settle(&self, draft: &mut Draft, admitted: Result<Admitted, Reject>, theirs: &[u8]) {
@@ -179,7 +187,9 @@ impl Intake {
         let short = |text: &Cow<str>| text.chars().nth(KNOWN_CHARS_MAX).is_none();
         let known: Known = serde_json::from_slice(json).unwrap_or_default();
         let (id, source) = (known.id.filter(short), known.source.filter(short));
-        self.rejects.keep(&mut draft.kept, json, (id.as_deref(), source.as_deref()), &reject, draft.received_ms);
+        // what was refused may be no event, and what is no event cannot be covered
+        let shown: &[u8] = if self.privacy.on() { b"" } else { json };
+        self.rejects.keep(&mut draft.kept, shown, (id.as_deref(), source.as_deref()), &reject, draft.received_ms);
         draft.tally.rejected(reject.code);
         draft.results.push(ItemResult {
             id: id.map(Cow::into_owned),

@@ -29,7 +29,9 @@ use crate::access::{Access, Principal, Sender};
 use crate::http::body::InFlight;
 use crate::http::health::{self, Check};
 use crate::http::listen;
+use crate::http::tls::Tls;
 use crate::http::{Problem, finish, peer};
+use crate::privacy::Privacy;
 use crate::tail::Tail;
 use crate::telemetry::Metrics;
 use crate::telemetry::exposition::exposition;
@@ -53,7 +55,7 @@ pub(crate) struct Parts {
     pub(crate) config: GatewayConfig,
     pub(crate) sources: SourcesConfig,
     pub(crate) intake: Arc<Intake>,
-    pub(crate) limits: Limits,
+    pub(crate) limits: Arc<Limits>,
     pub(crate) in_flight: InFlight,
     pub(crate) shutdown: CancellationToken,
     checks: Vec<Check>,
@@ -69,6 +71,9 @@ pub struct Gateway {
     shared: Shared,
     checks: Vec<Check>,
     positions: Option<PathBuf>,
+    tls: Option<Tls>,
+    privacy: Privacy,
+    limits: Arc<Limits>,
 }
 
 impl Gateway {
@@ -80,8 +85,19 @@ impl Gateway {
         registry: Metrics,
         shared: Shared,
     ) -> Gateway {
-        let sources = SourcesConfig::default();
-        Gateway { log, access, config, sources, registry, shared, checks: Vec::new(), positions: None }
+        Gateway {
+            log,
+            access,
+            limits: Arc::new(Limits::new(&config)),
+            config,
+            sources: SourcesConfig::default(),
+            registry,
+            shared,
+            checks: Vec::new(),
+            positions: None,
+            tls: None,
+            privacy: Privacy::default(),
+        }
     }
     /// With ways in that need to be told something; secrets in place ([`SourcesConfig::read`]).
     pub fn with_sources(mut self, sources: SourcesConfig) -> Gateway {
@@ -98,10 +114,24 @@ impl Gateway {
         self.positions = Some(positions);
         self
     }
+    /// Its rates, to change them while it serves.
+    pub fn limits(&self) -> Arc<Limits> {
+        self.limits.clone()
+    }
+    /// Covers what is personal in events.
+    pub fn with_privacy(mut self, privacy: Privacy) -> Gateway {
+        self.privacy = privacy;
+        self
+    }
+    /// Speaks TLS.
+    pub fn with_tls(mut self, tls: Option<Tls>) -> Gateway {
+        self.tls = tls;
+        self
+    }
     /// Serves until `shutdown`, then answers what is under way.
     pub async fn serve(self, listener: TcpListener, shutdown: CancellationToken) {
         let limits = self.config.listen_limits();
-        let (tail, positions) = (self.sources.tail.clone(), self.positions.clone());
+        let (tail, positions, tls) = (self.sources.tail.clone(), self.positions.clone(), self.tls.clone());
         let (app, intake) = self.build(shutdown.clone());
         let follows = positions.filter(|_| !tail.paths.is_empty());
         let follower = follows.map(|at| Tail::open(tail, &at, intake, shutdown.clone()));
@@ -109,7 +139,7 @@ impl Gateway {
             let told = |why: &String| tracing::error!("files are not followed: {why}");
             tail.inspect_err(told).ok().map(|tail| tokio::task::spawn_blocking(move || tail.run()))
         });
-        listen::serve(listener, app, limits, shutdown).await;
+        listen::serve_tls(listener, tls, app, limits, shutdown).await;
         if let Some(following) = following {
             let _ = following.await; // a panic there has ended the process already
         }
@@ -121,7 +151,7 @@ impl Gateway {
     fn build(self, shutdown: CancellationToken) -> (Router, Arc<Intake>) {
         let metrics = GatewayMetrics::register(&self.registry);
         let in_flight = InFlight::new(self.config.bytes_in_flight, metrics.bytes_in_flight.clone());
-        let intake = Arc::new(Intake::new(self.log, metrics, self.shared.clone(), &self.config));
+        let intake = Arc::new(Intake::new(self.log, metrics, self.shared.clone(), &self.config).covering(self.privacy));
         let mut checks = self.checks;
         let (log, stop, bytes) = (Arc::clone(&intake), shutdown.clone(), in_flight.clone());
         checks.push(Check::new("log", move || log.log_state()));
@@ -130,8 +160,8 @@ impl Gateway {
             move || if bytes.full() { Err("too many bytes in flight".into()) } else { Ok(()) },
         ));
         checks.push(Check::new("running", move || if stop.is_cancelled() { Err("stopping".into()) } else { Ok(()) }));
-        let limits = Limits::new(&self.config);
         let (access, config, sources, registry) = (self.access, self.config, self.sources, self.registry);
+        let limits = self.limits;
         let (pages, shared_intake) = (Arc::clone(&access), Arc::clone(&intake));
         let parts = Arc::new(Parts { access, config, sources, intake, limits, in_flight, shutdown, checks });
         let ready = Arc::clone(&parts);

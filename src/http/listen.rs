@@ -1,10 +1,11 @@
-//! Connections: a cap taken before `accept`, so that the rest waits in the kernel's queue; a pace, see [`super::pace`]; an
-//! orderly stop. HTTP/1.1 only: a proxy that speaks HTTP/2 to the world speaks HTTP/1.1 inside.
+//! Connections: a cap taken before `accept`, so that the rest waits in the kernel's queue; a pace, see [`super::pace`], which a
+//! handshake of TLS ([`super::tls`]) has to keep too; an orderly stop. HTTP/1.1 only: a proxy that speaks HTTP/2 to the world speaks HTTP/1.1 inside.
 //!
 //! Deliberately absent: limits of single requests, see [`super::body`].
 
 use super::pace::{Answering, Asking, Busy, Pace, Paced, Work};
 use super::peer::Peer;
+use super::tls::Tls;
 use axum::Router;
 use axum::http::Request;
 use hyper::body::Incoming;
@@ -12,6 +13,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use std::sync::Arc;
 use std::time::Duration;
+use tokio::io::{AsyncRead, AsyncWrite};
 use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::Semaphore;
 use tokio_util::sync::CancellationToken;
@@ -38,6 +40,31 @@ pub struct ListenLimits {
 
 /// Serves until `shutdown`, then lets requests under way end.
 pub async fn serve(listener: TcpListener, app: Router, limits: ListenLimits, shutdown: CancellationToken) {
+    serve_tls(listener, None, app, limits, shutdown).await;
+}
+
+/// The same, with TLS where there is one.
+pub async fn serve_tls(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    app: Router,
+    limits: ListenLimits,
+    shutdown: CancellationToken,
+) {
+    let accepting = accept(listener, tls.clone(), app, limits, shutdown);
+    match tls {
+        Some(tls) => tokio::select! { () = tls.follow() => {}, () = accepting => {} },
+        None => accepting.await,
+    }
+}
+
+async fn accept(
+    listener: TcpListener,
+    tls: Option<Tls>,
+    app: Router,
+    limits: ListenLimits,
+    shutdown: CancellationToken,
+) {
     let permits = Arc::new(Semaphore::new(limits.connections));
     let (tracker, kill) = (TaskTracker::new(), CancellationToken::new());
     loop {
@@ -52,11 +79,11 @@ pub async fn serve(listener: TcpListener, app: Router, limits: ListenLimits, shu
         };
         match accepted {
             Ok((stream, address)) => {
-                let (app, shutdown, kill) = (app.clone(), shutdown.clone(), kill.clone());
+                let (app, tls, shutdown, kill) = (app.clone(), tls.clone(), shutdown.clone(), kill.clone());
                 tracker.spawn(async move {
                     tokio::select! {
                         () = kill.cancelled() => {}
-                        () = connection(stream, Peer(address), app, limits.pace, shutdown) => {}
+                        () = connection(stream, Peer(address), tls, app, limits.pace, shutdown) => {}
                     }
                     drop(permit);
                 });
@@ -76,9 +103,36 @@ pub async fn serve(listener: TcpListener, app: Router, limits: ListenLimits, shu
     }
 }
 
-/// One connection until it ends.
-async fn connection(stream: TcpStream, peer: Peer, app: Router, pace: Pace, shutdown: CancellationToken) {
+/// One connection until it ends. A handshake gets the time of a request's headers.
+async fn connection(
+    stream: TcpStream,
+    peer: Peer,
+    tls: Option<Tls>,
+    app: Router,
+    pace: Pace,
+    shutdown: CancellationToken,
+) {
     let _ = stream.set_nodelay(true); // an answer is one small piece; if it fails, it is only slower
+    let Some(tls) = tls else { return requests(stream, peer, app, pace, shutdown).await };
+    let shaken = tokio::select! {
+        () = shutdown.cancelled() => return,
+        shaken = tokio::time::timeout(pace.header, tls.acceptor().accept(stream)) => shaken,
+    };
+    match shaken {
+        Ok(Ok(stream)) => requests(stream, peer, app, pace, shutdown).await,
+        Ok(Err(error)) => tracing::debug!(%error, peer = %peer.0, "no TLS"), // scanners, and clients that speak plainly
+        Err(_) => tracing::debug!(peer = %peer.0, "a handshake took too long"),
+    }
+}
+
+/// The requests of a connection.
+async fn requests<S: AsyncRead + AsyncWrite + Unpin + Send + 'static>(
+    stream: S,
+    peer: Peer,
+    app: Router,
+    pace: Pace,
+    shutdown: CancellationToken,
+) {
     let work = Arc::new(Work::default());
     let stream = Paced::new(stream, pace, Arc::clone(&work));
     let service = hyper::service::service_fn(move |mut request: Request<Incoming>| {

@@ -14,7 +14,6 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::task::{Context, Poll, ready};
 use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, Sleep};
 
 /// Time limits of a connection.
@@ -39,13 +38,15 @@ enum Phase {
 }
 
 /// A connection that ends with [`io::ErrorKind::TimedOut`] when it falls behind its pace.
-pub struct Paced {
-    stream: TcpStream,
+pub struct Paced<S> {
+    stream: S,
     pace: Pace,
     work: Arc<Work>,
     phase: Phase,
     read_by: Pin<Box<Sleep>>,
     write_by: Option<Pin<Box<Sleep>>>,
+    /// The same for what a layer between us and the socket holds.
+    flush_by: Option<Pin<Box<Sleep>>>,
     /// Set once our end is closed and what still comes is thrown away.
     linger_by: Option<Pin<Box<Sleep>>>,
 }
@@ -133,27 +134,34 @@ impl HttpBody for Answering {
     }
 }
 
-impl Paced {
+impl<S: AsyncRead + AsyncWrite + Unpin> Paced<S> {
     /// A connection that was just accepted; `work` is set by [`Busy`].
-    pub fn new(stream: TcpStream, pace: Pace, work: Arc<Work>) -> Paced {
+    pub fn new(stream: S, pace: Pace, work: Arc<Work>) -> Paced<S> {
         let read_by = Box::pin(tokio::time::sleep(pace.header));
-        Paced { stream, pace, work, phase: Phase::Head, read_by, write_by: None, linger_by: None }
+        Paced { stream, pace, work, phase: Phase::Head, read_by, write_by: None, flush_by: None, linger_by: None }
     }
     fn enter(&mut self, phase: Phase) {
         self.phase = phase;
         let wait = if phase == Phase::Head { self.pace.header } else { self.pace.idle };
         self.read_by.as_mut().reset(Instant::now() + wait);
     }
-    /// Progress in writing ends the wait; a lack of it starts or ends it.
     fn judge_write<T>(&mut self, cx: &mut Context<'_>, written: Poll<io::Result<T>>) -> Poll<io::Result<T>> {
-        if written.is_ready() {
-            self.write_by = None;
-            return written;
-        }
-        let wait = self.pace.write;
-        let write_by = self.write_by.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait)));
-        write_by.as_mut().poll_end(cx)
+        judge(&mut self.write_by, self.pace.write, cx, written)
     }
+}
+
+/// Progress in writing ends the wait; a lack of it starts or ends it.
+fn judge<T>(
+    by: &mut Option<Pin<Box<Sleep>>>,
+    wait: Duration,
+    cx: &mut Context<'_>,
+    written: Poll<io::Result<T>>,
+) -> Poll<io::Result<T>> {
+    if written.is_ready() {
+        *by = None;
+        return written;
+    }
+    by.get_or_insert_with(|| Box::pin(tokio::time::sleep(wait))).as_mut().poll_end(cx)
 }
 
 /// A deadline as an error.
@@ -166,7 +174,7 @@ impl PollEnd for Pin<&mut Sleep> {
     }
 }
 
-impl AsyncRead for Paced {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncRead for Paced<S> {
     fn poll_read(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &mut ReadBuf<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;
         this.work.connection.register(cx.waker());
@@ -187,7 +195,7 @@ impl AsyncRead for Paced {
     }
 }
 
-impl AsyncWrite for Paced {
+impl<S: AsyncRead + AsyncWrite + Unpin> AsyncWrite for Paced<S> {
     fn poll_write(mut self: Pin<&mut Self>, cx: &mut Context<'_>, buf: &[u8]) -> Poll<io::Result<usize>> {
         let written = Pin::new(&mut self.stream).poll_write(cx, buf);
         self.judge_write(cx, written)
@@ -204,7 +212,9 @@ impl AsyncWrite for Paced {
         self.stream.is_write_vectored()
     }
     fn poll_flush(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.stream).poll_flush(cx)
+        let this = &mut *self;
+        let flushed = Pin::new(&mut this.stream).poll_flush(cx);
+        judge(&mut this.flush_by, this.pace.write, cx, flushed)
     }
     fn poll_shutdown(mut self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<io::Result<()>> {
         let this = &mut *self;

@@ -13,6 +13,7 @@ use crate::backtest::BacktestError;
 use crate::backtest::input::{Merged, plain};
 use crate::engine::now_ms;
 use crate::gateway::rejects::Kepts;
+use crate::privacy::Privacy;
 use crate::telemetry::Metrics;
 use crate::telemetry::shared::Shared;
 use mapping::{CsvLines, Mapping};
@@ -148,7 +149,9 @@ impl Import {
             };
             sources.push((path.clone(), reader));
         }
-        Ok((Merged::over(sources)?, of))
+        let settings = &self.settings;
+        let privacy = Privacy::open(&settings.privacy, settings.detect.decode.geo).map_err(AppError::Config)?;
+        Ok((Merged::over(sources, &privacy)?, of))
     }
 
     /// Imports; `tell` hears how far it is now and then.
@@ -237,7 +240,9 @@ impl Import {
                 Err(reject) => {
                     summary.rejected += 1;
                     if summary.rejected <= REFUSED_KEPT {
-                        kept.add("import", &line.json, (None, None), &reject, started_ms);
+                        // what could not be read could not be covered either
+                        let shown: &[u8] = if self.settings.privacy.on() { b"" } else { &line.json };
+                        kept.add("import", shown, (None, None), &reject, started_ms);
                     }
                     let refused = summary.reasons.entry(reject.code).or_default();
                     refused.count += 1;

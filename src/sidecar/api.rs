@@ -2,9 +2,10 @@
 
 use super::params::{Params, bad};
 use super::{
-    Inner, Parts, alerts, dashboard, events, figures, health, incidents, labels, models, rejects, take_on,
+    Inner, Parts, alerts, dashboard, erase, events, figures, health, incidents, labels, looks, models, rejects, take_on,
 };
 use crate::access::Scope;
+use crate::access::looks::is_personal;
 use crate::access::sessions::Sessions;
 use crate::deliver::Deliver;
 use crate::deliver::api::operations;
@@ -35,6 +36,11 @@ const EVENTS: [Param; 4] = [
     ("type", "string", "Type of event, exactly"),
     ("min_score", "number", "Score at least, 0 to 1"),
     ("entity", "string", "name:id, such as customer:c-42"),
+];
+const LOOKS: [Param; 3] = [
+    ("who", "string", "Part of the name of a person or key, or a key's prefix"),
+    EVENTS[3],
+    ("limit", "integer", "Items, 1 to 1000, default 100"),
 ];
 const SERIES: [Param; 5] = [
     ("metric", "string", "Name of the metric; without it the known series are listed"),
@@ -130,7 +136,7 @@ impl Api {
     }
 }
 
-/// Lets the holder of a fitting key pass; the key's prefix goes with the request.
+/// Lets the holder of a fitting key pass; the key's prefix goes with the request. Who saw something of persons is noted.
 async fn guard(
     access: &crate::access::Access,
     scopes: &'static [Scope],
@@ -142,8 +148,14 @@ async fn guard(
     for scope in scopes {
         match principal.require(*scope) {
             Ok(()) => {
+                let looks = is_personal(request.uri().path()).then(|| (principal.clone(), request.uri().clone()));
                 request.extensions_mut().insert(principal);
-                return Ok(next.run(request).await);
+                let response = next.run(request).await;
+                if let Some((who, uri)) = looks.filter(|_| response.status().is_success()) {
+                    let entity = Params::of(&uri).ok().and_then(|mut params| params.text("entity").ok().flatten());
+                    access.looked(&who, uri.path(), entity.as_deref());
+                }
+                return Ok(response);
             }
             Err(problem) => refused = refused.or(Some(problem)),
         }
@@ -235,6 +247,8 @@ fn routes(api: Api) -> Api {
         .post(ADMIN, "/api/v1/models/{version}/promote", "Switch to a model, while events flow", models::promote)
         .post(ADMIN, "/api/v1/models/rollback", "Back to the model that was in force before", models::rollback)
         .get(READ, "/api/v1/rejects", "What was refused and why", &[&[("code", "string", "Why")], &PAGE], rejects::list)
+        .post(ADMIN, "/api/v1/erase", "A person's data out of state and store", erase::entity)
+        .get(ADMIN, "/api/v1/access-log", "Who looked at what of persons, the latest first", &[&LOOKS], looks::list)
         .get(READ, "/api/v1/audit", "Do the sets of ids agree?", &[], figures::audit);
     api.get(Gate::Open, "/openapi.json", "This description", &[], health::openapi)
         .get(Gate::Open, "/metrics", "Metrics, OpenMetrics text", &[], health::metrics)

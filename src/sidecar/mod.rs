@@ -8,11 +8,13 @@
 mod alerts;
 pub mod api;
 pub mod dashboard;
+pub mod erase;
 mod events;
 mod figures;
 mod health;
 mod incidents;
 mod labels;
+mod looks;
 pub(crate) use labels::{FromFile, from_file};
 pub mod models;
 mod params;

@@ -21,6 +21,7 @@ pub const MIGRATIONS: &[(&str, &str)] = &[
     ("0009_sources", include_str!("../../migrations/0009_sources.sql")),
     ("0010_told", include_str!("../../migrations/0010_told.sql")),
     ("0011_routing", include_str!("../../migrations/0011_routing.sql")),
+    ("0012_access_log", include_str!("../../migrations/0012_access_log.sql")),
 ];
 
 /// Why a store cannot be opened.

@@ -2,7 +2,7 @@
 //!
 //! [`db`] is the one face of both, [`dialect`] keeps one text of SQL for both, [`error`] says what went wrong. [`migrate`] brings
 //! the schema up to date, [`rows`] is what readers of the log write (`bulk`: many at once), [`positions`] how far they have read,
-//! [`query`] what people ask, [`retention`] what is forgotten. Of PostgreSQL alone: [`server`] connects as `address` says, `client` and `link` are one connection, [`owner`] is seen to live, `days` are the partitions,
+//! [`query`] what people ask, [`retention`] what is forgotten, [`erase`] who. Of PostgreSQL alone: [`server`] connects as `address` says, `client` and `link` are one connection, [`owner`] is seen to live, `days` are the partitions,
 //! [`moving`] carries a file over.
 //! Everything but keys, users, acknowledgements and destinations can be made again from the log: hence `synchronous=NORMAL` here
 //! and `synchronous_commit=off` there; rows and positions move in one transaction, so a loss of power takes both back together.
@@ -15,6 +15,7 @@ mod client;
 mod days;
 pub mod db;
 pub mod dialect;
+pub mod erase;
 pub mod error;
 mod link;
 pub mod migrate;
@@ -261,6 +262,16 @@ fn up() -> Gauge {
     let up = Gauge::default();
     up.set(1);
     up
+}
+
+/// Copies a store's file as of one moment into a new one, while others write. What was deleted is not carried.
+pub fn copy_file(from: &Path, to: &Path) -> Result<()> {
+    let flags = OpenFlags::SQLITE_OPEN_READ_ONLY | OpenFlags::SQLITE_OPEN_NO_MUTEX;
+    let db = Connection::open_with_flags(from, flags)?;
+    db.execute_batch("PRAGMA busy_timeout=5000")?;
+    db.execute("VACUUM INTO ?1", [to.to_string_lossy()])?;
+    let synced = std::fs::File::open(to).and_then(|file| file.sync_all());
+    synced.map_err(|e| rusqlite::Error::ToSqlConversionFailure(Box::new(e)).into())
 }
 
 /// A read-only connection to the file.

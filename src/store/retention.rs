@@ -23,6 +23,7 @@ const TABLES: [(&str, &str, &str, &str); 11] = [
     ("labels", "time_ms", "log_partition, log_offset", ""),
     ("rejects", "time_ms", "log_partition, log_offset", ""),
     ("access_refusals", "hour_ms", "hour_ms, prefix, scope", ""),
+    ("access_log", "last_ms", "hour_ms, who, path, entity", ""),
     ("series_rollup", "bucket_ms", "metric, dimensions, bucket_ms", ""),
 ];
 

@@ -122,9 +122,10 @@ impl Drop for Running {
     }
 }
 
-const ROUTES: [&str; 35] = [
+const ROUTES: [&str; 37] = [
     "delete /api/v1/webhooks",
     "delete /api/v1/webhooks/{id}",
+    "get /api/v1/access-log",
     "get /api/v1/alerts",
     "get /api/v1/alerts/{id}",
     "get /api/v1/audit",
@@ -148,6 +149,7 @@ const ROUTES: [&str; 35] = [
     "get /readyz",
     "post /api/v1/alerts/{id}/ack",
     "post /api/v1/alerts/{id}/feedback",
+    "post /api/v1/erase",
     "post /api/v1/incidents/{id}/ack",
     "post /api/v1/incidents/{id}/feedback",
     "post /api/v1/labels",

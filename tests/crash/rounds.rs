@@ -63,6 +63,7 @@ pub fn verify(dir: &Path) -> Result<u64, String> {
         model: None,
         catalogue: None,
         retrain: None,
+        privacy: Default::default(),
         workers: 1,
         output: Some(out("scored")),
         alerts: Some(out("alerts")),

@@ -76,6 +76,7 @@ pub fn replayed(log: Arc<KafkaLog>, objects: Objects, scratch: &Path) -> usize {
         model: None,
         catalogue: None,
         retrain: None,
+        privacy: Default::default(),
         workers: 1,
         output: out("scored"),
         alerts: out("alerts"),

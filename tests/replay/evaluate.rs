@@ -63,6 +63,7 @@ fn run_with(budget: u32, dir: &Path, input: &Path, labels: &[Value], reviews: Op
         model: None,
         catalogue: None,
         retrain: None,
+        privacy: Default::default(),
         workers,
         output: Some(path("scored")),
         alerts: Some(path("alerts")),

@@ -49,6 +49,7 @@ fn run(dir: &Path, input: &Path, labels: &[Value], workers: usize) -> Run {
         model: None,
         catalogue: None,
         retrain: Some((config, jiff::tz::TimeZone::UTC)),
+        privacy: Default::default(),
         workers,
         output: Some(dir.join("scored")),
         alerts: None,

@@ -8,14 +8,23 @@
 use crate::record::{Country, Lookup};
 use std::net::IpAddr;
 
-/// The country, and how the look-up went: `Unknown` for what is no address, for private ones and those of no country.
+/// The country, and how the look-up went: `Unknown` for what is no address, for private ones and those of no country. The pseudonym
+/// of an address brings its country along: `p_`, 32 hexadecimal digits, a point, two letters.
 pub fn country(ip: &str) -> (Country, Lookup) {
+    if let Some(country) = ip.strip_prefix("p_").and_then(|rest| rest.split_once('.')).and_then(of_pseudonym) {
+        return (country, Lookup::Ok);
+    }
     let Ok(address) = ip.parse::<IpAddr>() else { return (Country::NONE, Lookup::Unknown) };
     let code = iptocc::country_code(address.to_canonical()).filter(|code| !matches!(*code, "EU" | "AP" | "ZZ"));
     match code.and_then(Country::parse) {
         Some(country) => (country, Lookup::Ok),
         None => (Country::NONE, Lookup::Unknown),
     }
+}
+
+fn of_pseudonym((digits, code): (&str, &str)) -> Option<Country> {
+    let sound = digits.len() == 32 && digits.bytes().all(|b| b.is_ascii_hexdigit());
+    Country::parse(code).filter(|_| sound)
 }
 
 #[cfg(test)]
@@ -29,7 +38,11 @@ mod tests {
         {
             assert_eq!(country(ip), (Country::parse(expected).unwrap(), Lookup::Ok), "{ip}");
         }
+        let pseudonym = |code| country(&format!("p_{}.{code}", "0a".repeat(16)));
+        assert_eq!(pseudonym("NL"), country("193.0.6.139"));
+        assert_eq!(pseudonym("N1"), (Country::NONE, Lookup::Unknown));
         for ip in [
+            "p_0a.NL",
             "10.0.0.1",
             "192.168.1.1",
             "127.0.0.1",

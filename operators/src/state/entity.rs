@@ -32,6 +32,8 @@ pub mod flag {
     pub const COUPON: u8 = 4;
     /// Older than the allowed lateness: counted, but moves no mean.
     pub const LATE: u8 = 8;
+    /// No event's: what is kept of the entity is to be forgotten.
+    pub const FORGET: u8 = 128;
 }
 
 /// One touch of an entity by an event.

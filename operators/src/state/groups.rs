@@ -283,6 +283,20 @@ impl<S: Keep> KeyGroups<S> {
         &mut g.slots.chunks[at as usize / CHUNK][at as usize % CHUNK].state
     }
 
+    /// Forgets a key at once; was it there?
+    pub fn remove(&mut self, key: u64) -> bool {
+        let group = group_of(key);
+        let g = &mut self.groups[group];
+        let Some(at) = g.find(key) else { return false };
+        if g.marked {
+            self.copied.push(g.copy(group));
+        }
+        g.queue.retain(|other| *other != at);
+        g.forget(at);
+        self.len -= 1;
+        true
+    }
+
     /// Forgets the first-born of the key's group as long as they are from before `since_ms`; `time_of` says when one is from,
     /// and may only grow.
     pub fn expire(&mut self, key: u64, since_ms: i64, time_of: impl Fn(&S) -> i64) {
@@ -358,7 +372,7 @@ impl<S: Keep> KeyGroups<S> {
 mod tests {
     use super::*;
     use proptest::prelude::*;
-    use std::collections::BTreeMap;
+    use std::collections::{BTreeMap, BTreeSet};
 
     #[derive(Clone, Debug, PartialEq)]
     struct Count(u32, i64);
@@ -407,6 +421,9 @@ mod tests {
             for (k, checkpoint) in &steps {
                 now += 1;
                 apply(&mut groups, key(*k), now);
+                if *checkpoint == 1 {
+                    groups.remove(key(*k));
+                }
                 if *checkpoint == 0 {
                     groups.begin(history.len() as u64);
                     // the copy overlaps with further touches, as it does live; they must not show in it
@@ -453,6 +470,30 @@ mod tests {
         apply(&mut groups, key(2), 7);
         assert_eq!(apply(&mut groups, key(1), 8), 1, "it begins anew");
         assert_eq!(checkpoint(&mut groups), [1, 2, 3]);
+    }
+
+    #[test]
+    fn a_key_that_is_removed_is_gone_from_the_next_checkpoint_and_begins_anew() {
+        let mut groups = KeyGroups::new(3);
+        let (key, mut history) = (|i: u64| i * KEY_GROUPS as u64, vec![]);
+        let mut checkpoint = |groups: &mut KeyGroups<Count>| {
+            groups.begin(history.len() as u64 + 1);
+            groups.copy(KEY_GROUPS);
+            history.push(groups.take_copied());
+            let keys: BTreeSet<u64> = rebuild(&history)[0].iter().map(|row| row.0 / KEY_GROUPS as u64).collect();
+            keys.into_iter().collect::<Vec<_>>()
+        };
+        (1..=3).for_each(|i| _ = apply(&mut groups, key(i), 5));
+        assert_eq!(checkpoint(&mut groups), [1, 2, 3]);
+        assert!(groups.remove(key(2)) && !groups.remove(key(2)) && !groups.remove(key(9)));
+        assert_eq!((groups.len(), groups.evicted()), (2, 0));
+        assert_eq!(checkpoint(&mut groups), [1, 3]);
+        groups.begin(ROTATE);
+        assert!(groups.remove(key(3)), "while it is marked: the copy comes first");
+        assert_eq!(groups.take_copied().iter().filter(|s| s.group == 0).count(), 1);
+        assert_eq!(apply(&mut groups, key(2), 8), 1, "it begins anew");
+        assert_eq!(apply(&mut groups, key(4), 8), 1);
+        assert_eq!((groups.len(), groups.evicted()), (3, 0), "there was room");
     }
 
     #[test]

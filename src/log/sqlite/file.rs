@@ -122,7 +122,7 @@ pub(crate) fn insert(tx: &Connection, table: &str, block: &Block, newest_ms: i64
 }
 
 /// Quoted name of a partition's table.
-fn table(partition: Partition) -> String {
+pub(crate) fn table(partition: Partition) -> String {
     format!("\"{}/{}\"", partition.topic.name(), partition.number)
 }
 

@@ -8,10 +8,12 @@
 //! * An owner holds the directory's lock and has appended a fence. A writer that finds that another connection has
 //!   committed since (`PRAGMA data_version`) is fenced and ends its process. Others may only read: `follow`.
 //! * `reserve`: disk space kept for the day the disk is full: what was taken in is finished, what comes is refused.
+//! * `copy`: a copy of the file beside its owner.
 //! * `reader`, `search` (offset for a time), `trim`: short transactions only, or the WAL could not be copied back.
 //!
 //! Deliberately absent: shrinking the file (trimmed pages are used again), and any retry of a failed sync.
 
+mod copy;
 mod file;
 mod follow;
 mod options;
@@ -24,6 +26,7 @@ mod stats;
 mod trim;
 mod writer;
 
+pub use copy::{Extent, copy};
 pub use file::FORMAT;
 pub use options::{MAX_QUEUE_BYTES, Options};
 pub use stats::Stats;
