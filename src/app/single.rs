@@ -57,7 +57,7 @@ impl Running {
         let tls = match which {
             Single::Gateway => Tls::open("gateway", &settings.gateway_tls),
             Single::Serve => Tls::open("sidecar", &settings.sidecar_tls),
-            Single::Persist | Single::Deliver | Single::Retrain => Ok(None),
+            Single::Persist | Single::Deliver | Single::Retrain | Single::Export => Ok(None),
         };
         let tls = tls.map_err(AppError::Config)?;
         std::fs::create_dir_all(&settings.data).map_err(|e| AppError::Folder(settings.data.clone(), e))?;

@@ -45,7 +45,7 @@ impl SingleArgs {
             let scheme = match which {
                 Single::Gateway => settings.gateway_tls.scheme(),
                 Single::Serve => settings.sidecar_tls.scheme(),
-                Single::Persist | Single::Deliver | Single::Retrain => "http",
+                Single::Persist | Single::Deliver | Single::Retrain | Single::Export => "http",
             };
             println!("{which:?}  {scheme}://{}", running.address);
             let mut orders = Orders::new(false);

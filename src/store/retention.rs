@@ -12,7 +12,7 @@ const CHUNK: i64 = 1_000;
 const PAGES: i64 = 1_024;
 
 /// Tables, their column of time, and the columns that name a row. Alerts and incidents that are open stay.
-const TABLES: [(&str, &str, &str, &str); 11] = [
+const TABLES: [(&str, &str, &str, &str); 12] = [
     ("scored_events", "time_ms", "event_id, source", ""),
     ("event_entities", "time_ms", "name, entity_id, time_ms, event_id, source", ""),
     ("event_hours", "hour_ms", "hour_ms, event_group, decision, channel", ""),
