@@ -7,18 +7,20 @@ use std::path::{Path, PathBuf};
 use std::process::{Child, Command, Stdio};
 use std::time::{Duration, Instant};
 
-/// A rule that marks every order of an amount, so that there are alerts.
-const CONFIG: &str = r#"
-[workers]
-checkpoint_every_ms = 1000
-[webhooks]
-allow = ["127.0.0.0/8"]
-[[rules.custom]]
-name = "planted"
-when = "event.amount == 4711.0"
-text = "planted"
-surprise = 6.0
-"#;
+/// Rules that mark orders of certain amounts, so that there are alerts; several, because of one cause five an hour are told.
+fn settings() -> String {
+    let rule = |i: usize| {
+        let amount = ODD + i as f64;
+        format!(
+            "[[rules.custom]]\nname = \"planted_{i}\"\nwhen = \"event.amount == {amount:.1}\"\ntext = \"planted\"\nsurprise = 6.0\n"
+        )
+    };
+    let head = "[workers]\ncheckpoint_every_ms = 1000\n[webhooks]\nallow = [\"127.0.0.0/8\"]\n";
+    (0..CAUSES).fold(head.to_owned(), |text, i| text + &rule(i))
+}
+/// The first of the amounts that are marked, and how many there are.
+pub const ODD: f64 = 4711.0;
+const CAUSES: usize = 3;
 
 /// The password of everybody here.
 pub const PASSWORD: &str = "a password for tests";
@@ -46,7 +48,7 @@ pub fn pulse(words: &[&str], data: &Path, input: &str) -> String {
     String::from_utf8(output.stdout).unwrap().trim().to_owned()
 }
 
-/// An order; of 4711 it is an alert.
+/// An order; of [`ODD`] it is an alert.
 pub fn order(id: &str, customer: &str, amount: f64) -> Value {
     json!({"id": id, "type": "order.completed", "source": "shop", "customer_id": customer, "device_id": format!("d-{id}"), "ip": "203.0.113.9",
         "country": "DE", "currency": "EUR", "amount": amount, "user_agent": "<script>alert('x')</script>\"><img src=x onerror=1>",
@@ -64,7 +66,7 @@ impl Program {
         let dir = tempfile::tempdir().unwrap();
         let data = dir.path().join("data");
         let config = dir.path().join("pulse.toml");
-        std::fs::write(&config, format!("{CONFIG}{more}")).unwrap();
+        std::fs::write(&config, format!("{}{more}", settings())).unwrap();
         let key = pulse(&["keys", "create", "--scope", "ingest,read,admin", "--name", "tests"], &data, "");
         for (name, role) in [("vera", "viewer"), ("anna", "analyst"), ("ada", "admin")] {
             pulse(&["users", "add", name, "--role", role], &data, PASSWORD);
@@ -101,13 +103,14 @@ impl Program {
     pub async fn fill(&self, alerts: usize) {
         let mut all: Vec<Value> =
             (0..120).map(|i| order(&format!("o-{i}"), &format!("c-{}", i % 7), 20.0 + (i % 30) as f64)).collect();
-        all.extend((0..alerts).map(|i| order(&format!("odd-{i}"), &format!("c-{}", i % 7), 4711.0)));
+        // the first two are of customers with a history
+        let customer = |i: usize| if i < 2 { format!("c-{i}") } else { format!("n-{i}") };
+        all.extend((0..alerts).map(|i| order(&format!("odd-{i}"), &customer(i), ODD + (i % CAUSES) as f64)));
+        let events = all.len();
         self.send(&all).await;
-        self.until(&format!("alerts?limit={}", alerts.max(1)), |found| {
-            found["items"].as_array().unwrap().len() >= alerts
-        })
-        .await;
-        self.until("events?limit=1", |found| !found["items"].as_array().unwrap().is_empty()).await;
+        self.until("kpis?from=0", |found| found["figures"]["events"] == events).await;
+        let enough = |found: &Value| found["items"].as_array().unwrap().len() >= alerts;
+        self.until("alerts?limit=100", enough).await;
     }
 
     pub async fn api(&self, path: &str) -> Value {
