@@ -4,7 +4,7 @@ use super::ConfigError;
 use figment::value::Value;
 
 /// Tables with names of the user's own; everything in them is checked by their types.
-const FREE: [&str; 3] = ["fx", "log.kafka.options", "objects.options"];
+const FREE: [&str; 4] = ["fx", "log.kafka.options", "objects.options", "export.options"];
 
 /// The first key of `given` that `known` does not have. Lists of tables are left to their types.
 pub fn check(given: &Value, known: &serde_json::Value) -> Result<(), ConfigError> {

@@ -218,11 +218,15 @@ impl Exporter {
 
     /// Records that are in the log and not exported.
     fn lag(&self) -> u64 {
-        let behind = |((name, number), part): (&(&str, u16), &Part)| {
-            let stream = STREAMS.into_iter().find(|stream| stream.name() == *name);
-            stream.map_or(0, |stream| self.log.end(partition(stream.topic(), *number)).saturating_sub(part.end))
+        let places =
+            STREAMS.into_iter().flat_map(|s| (0..self.log.partitions(s.topic())).map(move |number| (s, number)));
+        let behind = |(stream, number): (Stream, u16)| {
+            let place = partition(stream.topic(), number);
+            let reached =
+                self.last.get(&(stream.name(), number)).map_or_else(|| self.log.start(place), |part| part.end);
+            self.log.end(place).saturating_sub(reached)
         };
-        self.last.iter().map(behind).sum()
+        places.map(behind).sum()
     }
 
     /// The next part that is to be written: one that was begun, or one that is full or old enough.

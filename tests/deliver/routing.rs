@@ -278,7 +278,10 @@ async fn a_crm_gets_its_own_form_signed_as_it_is_sent() {
     world.alert_with(1, severity("critical"));
     let got = arrived(&receiver, 1).await.remove(0);
     assert!(got.valid, "the signature is over what is sent: {}", got.body);
-    assert_eq!(body(&got), json!({"title": "far above", "urgent": true, "external_id": "al_1"}));
+    assert_eq!(
+        serde_json::from_str::<Value>(&got.body).unwrap(),
+        json!({"title": "far above", "urgent": true, "external_id": "al_1"})
+    );
     let (_, tried) = call(&deliver, "POST", &format!("/webhooks/{id}/test"), Value::Null).await;
     assert_eq!(tried["outcome"], "delivered", "{tried}");
     for (wrong, why) in [
