@@ -31,6 +31,11 @@ fn of(world: &World, id: &str, customer: &str) -> (Value, Value) {
     (event["features"].clone(), event["reasons"].clone())
 }
 
+fn erase(world: &World, entity: &str) -> std::process::Output {
+    let mut erase = command(&["erase", "--json", "--entity", entity, "--sidecar", &world.sidecar]);
+    erase.arg("--config").arg(world.config()).arg("--data").arg(world.data()).output().unwrap()
+}
+
 #[test]
 fn an_erased_customer_is_gone_from_store_and_state_and_stays_gone_in_a_replay() {
     let mut world = World::start(CONFIG);
@@ -49,15 +54,11 @@ fn an_erased_customer_is_gone_from_store_and_state_and_stays_gone_in_a_replay() 
         (!one["verdicts"].as_array()?.is_empty()).then_some(())
     });
 
-    let erase = |entity: &str| {
-        let mut erase = command(&["erase", "--json", "--entity", entity, "--sidecar", &world.sidecar]);
-        erase.arg("--config").arg(world.config()).arg("--data").arg(world.data()).output().unwrap()
-    };
-    let output = erase("customer:c-42");
+    let output = erase(&world, "customer:c-42");
     assert_eq!(code(&output), 0, "{}", said(&output));
     let told: Value = serde_json::from_slice(&output.stdout).unwrap();
     assert_eq!((&told["events"], &told["alerts"]), (&json!(14), &json!(1)), "{told}");
-    assert_eq!(code(&erase("c-42")), 64);
+    assert_eq!(code(&erase(&world, "c-42")), 64);
 
     let event = world.get("/api/v1/events/o-alert").1;
     assert_eq!(
@@ -77,7 +78,7 @@ fn an_erased_customer_is_gone_from_store_and_state_and_stays_gone_in_a_replay() 
     replays_to_the_same(&world.data(), &world.config());
 
     // on a folder that nobody has
-    let output = erase("customer:c-43");
+    let output = erase(&world, "customer:c-43");
     assert_eq!(code(&output), 0, "{}", said(&output));
     assert!(said(&output).contains("\"events\":12") || said(&output).contains("\"events\": 12"), "{}", said(&output));
     world.run();
