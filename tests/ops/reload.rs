@@ -3,6 +3,8 @@
 use crate::world::*;
 use pulse::receiver::{Receiver, ReceiverArgs};
 use serde_json::{Value, json};
+use std::io::Write;
+use std::net::TcpStream;
 
 const RULE: &str =
     "[[rules.custom]]\nname = \"planted\"\nwhen = \"event.amount == 4711.0\"\ntext = \"planted\"\nsurprise = 6.0\n";
@@ -52,7 +54,11 @@ fn rates_rules_destinations_and_log_lines_change_while_it_runs() {
     let statuses: Vec<u16> =
         (0..4).map(|i| world.post(&url, &order(&format!("r-{i}"), "c-9", 5.0).to_string()).0).collect();
     assert!(statuses.contains(&429), "{statuses:?}");
-    until("lines of another level", || world.stderr().contains("DEBUG").then_some(()));
+    until("lines of another level", || {
+        let mut nonsense = TcpStream::connect(world.gateway.trim_start_matches("http://")).unwrap();
+        nonsense.write_all(b"nonsense\r\n\r\n").unwrap();
+        world.stderr().contains("DEBUG").then_some(())
+    });
 
     // one key that may not change among others: nothing changes
     let said =

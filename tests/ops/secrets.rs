@@ -54,16 +54,16 @@ fn no_output_shows_a_secret_of_the_configuration() {
     let path = world.config();
     let file = path.to_str().unwrap();
     let mut told = String::new();
-    let mut hear = |words: &[&str], wanted: i32| {
+    let heard = |words: &[&str], wanted: i32| {
         let output = pulse(words);
         assert_eq!(code(&output), wanted, "{words:?}: {}", said(&output));
-        told.push_str(&said(&output));
+        said(&output)
     };
     let text = config(&PLANTED);
     std::fs::write(&path, &text).unwrap();
-    hear(&["config", "check", file], 0);
-    hear(&["config", "print", file], 0);
-    hear(&["config", "print", "--json", file], 0);
+    told += &heard(&["config", "check", file], 0);
+    told += &heard(&["config", "print", file], 0);
+    told += &heard(&["config", "print", "--json", file], 0);
     // the address leads nowhere: what is said of it hides the password; and so on for what else names a place
     let kind = "store.kind = \"postgres\"\n";
     std::fs::write(&path, format!("{kind}{text}")).unwrap();
@@ -75,7 +75,7 @@ fn no_output_shows_a_secret_of_the_configuration() {
     }
     // each of them beside something wrong, and each of a wrong kind itself
     std::fs::write(&path, format!("{text}shop.curency = \"EUR\"\n")).unwrap();
-    hear(&["config", "check", file], 78);
+    told += &heard(&["config", "check", file], 78);
     for (key, value, planted) in PLANTED {
         for wrong in [
             format!("{key} = [[{value}]]\n"),
