@@ -90,6 +90,8 @@ impl Program {
         let request = self.http.post(format!("http://{}/api/v1/webhooks", self.sidecar)).bearer_auth(&self.key);
         let answer = request.header("content-type", "application/json").body(body).send().await.unwrap();
         let made: Value = serde_json::from_str(&answer.text().await.unwrap()).unwrap();
+        let secret = pulse::deliver::signature::Secret::parse(made["secret"].as_str().unwrap()).unwrap();
+        self.receiver.set_secrets(vec![secret]);
         made["id"].as_str().unwrap().to_owned()
     }
 

@@ -194,9 +194,13 @@ pub fn button(visit: &Visit, need: Role, action: &str, label: &str, fields: &[(&
     }
 }
 
+/// All but what stands in an address as it is.
+const UNSAFE: &percent_encoding::AsciiSet =
+    &percent_encoding::NON_ALPHANUMERIC.remove(b'_').remove(b'-').remove(b'.').remove(b'~');
+
 /// A text for a part of an address.
 pub fn escaped(text: &str) -> String {
-    percent_encoding::utf8_percent_encode(text, percent_encoding::NON_ALPHANUMERIC).to_string()
+    percent_encoding::utf8_percent_encode(text, UNSAFE).to_string()
 }
 
 /// A figure with its name.
