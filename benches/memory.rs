@@ -43,6 +43,7 @@ fn main() {
         model: None,
         catalogue: None,
         retrain: None,
+        privacy: Default::default(),
         workers: 1,
         output: None,
         alerts: None,

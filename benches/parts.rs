@@ -209,6 +209,7 @@ fn detect(dir: &Path, events: &[String]) {
             model: None,
             catalogue: None,
             retrain: None,
+            privacy: Default::default(),
             workers: 1,
             output: out("scored"),
             alerts: out("alerts"),

@@ -87,7 +87,7 @@ fn what_is_covered_stands_nowhere_whichever_way_it_came() {
         (rejects["items"].as_array()?.len() == 2).then_some(rejects)
     });
     let (metrics, pages) = (world.get("/metrics").1, world.get("/").1);
-    assert!(rejects["items"].as_array().unwrap().iter().all(|one| one["payload"].as_str().unwrap_or("") == ""));
+    assert!(rejects["items"].as_array().unwrap().iter().all(|one| one["payload"].as_str().unwrap_or("").is_empty()));
     std::thread::sleep(std::time::Duration::from_millis(1500)); // a checkpoint with all of it
     assert_eq!(world.stop(), 0);
     let told = format!("{metrics}{pages}{rejects}{}", world.stderr());
