@@ -75,7 +75,9 @@ impl World {
             registry: None,
             webhooks: None,
             targets: sidecar::KpiTargets::default(),
+            style: pulse::insights::Style::of(&Default::default()),
             checks: vec![],
+            dashboard: Default::default(),
         };
         let request = axum::http::Request::builder().method(method).uri(path).body(axum::body::Body::empty()).unwrap();
         let answer = sidecar::router(parts).oneshot(request).await.unwrap();
