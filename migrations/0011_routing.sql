@@ -1,5 +1,5 @@
--- Of a destination what few have: its name, quiet hours, a limit by the hour, who stands in for it, a form of its own. JSON.
-ALTER TABLE webhook_endpoints ADD COLUMN options TEXT NOT NULL DEFAULT '{}';
+-- Of a destination what few have: its name, quiet hours, a limit by the hour, who stands in for it, a form of its own. JSON; empty: none.
+ALTER TABLE webhook_endpoints ADD COLUMN options TEXT NOT NULL DEFAULT '';
 -- How bad it is, for quiet hours and limits; NULL: not said.
 ALTER TABLE webhook_messages ADD COLUMN severity TEXT;
 -- So many messages of a destination are left out, and this one says so.

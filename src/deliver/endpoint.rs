@@ -98,7 +98,10 @@ fn read(row: &Row) -> Stored<Endpoint> {
             groups: serde_json::from_str(&row.get::<String>(6)?).map_err(damaged(6))?,
         },
         rate_per_s: row.get(7)?,
-        options: serde_json::from_str(&row.get::<String>(19)?).map_err(damaged(19))?,
+        options: match row.get::<String>(19)?.as_str() {
+            "" => Options::default(), // made before there were any
+            text => serde_json::from_str(text).map_err(damaged(19))?,
+        },
         secret: Secret::stored(&row.get::<String>(8)?).map_err(damaged(8))?,
         old_secret: old.map(|s| Secret::stored(&s)).transpose().map_err(damaged(9))?,
         old_until_ms: row.get::<Option<i64>>(10)?.unwrap_or(0),
