@@ -30,10 +30,16 @@ mod tls;
 mod deliver_api;
 #[path = "deliver/crash.rs"]
 mod deliver_crash;
+#[path = "deliver/mail.rs"]
+mod deliver_mail;
 #[path = "deliver/outcomes.rs"]
 mod deliver_outcomes;
+#[path = "deliver/routing.rs"]
+mod deliver_routing;
 #[path = "deliver/sums.rs"]
 mod deliver_sums;
+#[path = "deliver/forbidden.rs"]
+mod forbidden;
 #[path = "api/http.rs"]
 mod http;
 #[path = "api/persist.rs"]
