@@ -6,7 +6,6 @@ ALTER TABLE webhook_messages ADD COLUMN severity TEXT;
 ALTER TABLE webhook_outbox ADD COLUMN more INTEGER NOT NULL DEFAULT 0;
 -- The destination for which another one gets the message.
 ALTER TABLE webhook_outbox ADD COLUMN instead_of TEXT;
-CREATE INDEX webhook_messages_subject ON webhook_messages(subject);
 -- What signs links in messages: made by the first process that needs it.
 CREATE TABLE link_keys(
   id INTEGER PRIMARY KEY,
