@@ -122,7 +122,7 @@ impl Drop for Running {
     }
 }
 
-const ROUTES: [&str; 37] = [
+const ROUTES: [&str; 39] = [
     "delete /api/v1/webhooks",
     "delete /api/v1/webhooks/{id}",
     "get /api/v1/access-log",
@@ -147,6 +147,7 @@ const ROUTES: [&str; 37] = [
     "get /metrics/latency",
     "get /openapi.json",
     "get /readyz",
+    "get /take-on/{id}/{until}/{signature}",
     "post /api/v1/alerts/{id}/ack",
     "post /api/v1/alerts/{id}/feedback",
     "post /api/v1/erase",
@@ -160,6 +161,7 @@ const ROUTES: [&str; 37] = [
     "post /api/v1/webhooks/{id}/replay",
     "post /api/v1/webhooks/{id}/rotate",
     "post /api/v1/webhooks/{id}/test",
+    "post /take-on/{id}/{until}/{signature}",
 ];
 
 #[tokio::test(flavor = "multi_thread", worker_threads = 2)]
