@@ -5,7 +5,7 @@ use pulse::config::Config;
 use serde_json::Value;
 
 /// Values by key; each holds its own text to look for.
-const PLANTED: [(&str, &str, &str); 12] = [
+const PLANTED: [(&str, &str, &str); 15] = [
     ("sources.shopify.secret", "\"hush-01\"", "hush-01"),
     ("sources.woocommerce.secret", "\"hush-02\"", "hush-02"),
     ("sources.stripe.secret", "\"hush-03 hush-04\"", "hush-03"),
@@ -17,12 +17,15 @@ const PLANTED: [(&str, &str, &str); 12] = [
     ("log.kafka.options.'sasl.password'", "\"hush-10\"", "hush-10"),
     ("log.kafka.options.'ssl.key.password'", "\"hush-11\"", "hush-11"),
     ("webhooks.endpoints", "[{url = \"https://hooks.slack.com/services/hush-12\", kind = \"slack\"}]", "hush-12"),
+    ("webhooks.mail.password", "\"hush-13\"", "hush-13"),
+    ("export.options.secret_access_key", "\"hush-14\"", "hush-14"),
     ("objects.url", "\"s3://bucket/folder\"", "hush-never"),
+    ("export.to", "\"s3://bucket/folder\"", "hush-never"),
 ];
 /// What a key's last word contains when its value is a secret.
 const WORDS: [&str; 4] = ["secret", "password", "token", "credential"];
 /// Keys with such a word that hold none.
-const HARMLESS: [&str; 1] = ["secret_file"];
+const HARMLESS: [&str; 2] = ["secret_file", "password_file"];
 
 fn config(planted: &[(&str, &str, &str)]) -> String {
     planted.iter().map(|(key, value, _)| format!("{key} = {value}\n")).collect()
