@@ -16,7 +16,7 @@ impl Browser {
     pub fn start(scenario: &str, what: &Value) -> Browser {
         let root = Path::new(env!("CARGO_MANIFEST_DIR"));
         let mut command = Command::new("timeout");
-        command.args(["--kill-after=5", "180", "node"]).arg(root.join("tests/dashboard/browser.cjs"));
+        command.args(["--kill-after=5", "600", "node"]).arg(root.join("tests/dashboard/browser.cjs"));
         command.arg(scenario).arg(what.to_string()).env("NODE_PATH", root.join("target/tools/browser/node_modules"));
         let mut child = command.stdin(Stdio::piped()).stdout(Stdio::piped()).spawn().unwrap();
         let (input, output) = (child.stdin.take().unwrap(), child.stdout.take().unwrap());
