@@ -1,5 +1,6 @@
 #!/usr/bin/env bash
-# Builds the program, packs it and tries the packed thing. PROFILE (release), TARGET (this machine's), FEATURES (none), OUT (target/dist).
+# Builds the program, packs it and tries the packed thing. PROFILE (release), TARGET (this machine's), FEATURES (none), OUT (target/dist);
+# PROGRAM: one that is built already is packed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 
@@ -12,13 +13,12 @@ features=()
 [ -z "${FEATURES:-}" ] || features=(--features "$FEATURES")
 [ "$target" = "$host" ] || words+=(--target "$target")
 
-# FEATURES as `cargo test` has them takes what is built already
-cargo build --workspace "${words[@]}" "${features[@]}"
+[ -n "${PROGRAM:-}" ] || cargo build "${words[@]}" "${features[@]}"
 built=${CARGO_TARGET_DIR:-target}
 [ "$target" = "$host" ] || built=$built/$target
 folder=$profile
 [ "$profile" != dev ] || folder=debug
-program=$built/$folder/pulse
+program=${PROGRAM:-$built/$folder/pulse}
 
 # what it asks of the system: the C library and zlib (librdkafka's), or nothing at all; with kafka-tls OpenSSL too
 case $target in

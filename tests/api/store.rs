@@ -1,7 +1,7 @@
 //! The store: hostile text, paging, forgetting.
 
 use crate::place::Place;
-use pulse::store::query::{Cursor, Span, events, labels, rejects, series};
+use pulse::store::query::{Cursor, Span, alerts, events, labels, rejects, series};
 use pulse::store::rows::{self, AlertRow, LabelRow, RejectRow, ScoredRow, SeriesPoint};
 use pulse::store::{OpenError, Store};
 
@@ -32,6 +32,66 @@ fn scored(id: &str, time_ms: i64) -> ScoredRow {
         json: "{}".into(),
         entities: vec![("customer".into(), "c-1".into())],
         ..ScoredRow::default()
+    }
+}
+
+/// Of each hostile name one event, alert, verdict and refusal; all of one are erased, the others stay.
+#[test]
+fn an_entity_is_erased_whatever_its_name_and_the_others_stay() {
+    let (_dir, store) = open();
+    let json = r#"{"id":"x","score":0.5,"reasons":[{"text":"told"}],"features":"told"}"#;
+    for (i, text) in HOSTILE.iter().enumerate() {
+        let id = format!("e-{i}");
+        let row = ScoredRow {
+            json: json.into(),
+            raw: Some("told".into()),
+            entities: vec![("customer".into(), text.to_string()), ("device".into(), format!("d-{i}"))],
+            ..scored(&id, 1_000 + i as i64)
+        };
+        let alert = AlertRow {
+            alert_id: format!("a-{i}"),
+            event_id: id.clone(),
+            source: "web".into(),
+            status: "open",
+            severity: "info".into(),
+            entity: Some(format!("customer:{text}")),
+            json: format!(r#"{{"alert_id":"a","entity":{{"id":"told"}},"event":{json}}}"#),
+            ..AlertRow::default()
+        };
+        let label = LabelRow {
+            log_offset: i as u64,
+            target: labels::event_target("web", &id),
+            verdict: "expected".into(),
+            reason: Some("told".into()),
+            json: r#"{"verdict":"expected","reason":"told"}"#.into(),
+            ..LabelRow::default()
+        };
+        let refusal = RejectRow { log: (0, i as u64), payload: Some(format!("<{text}>")), ..RejectRow::default() };
+        store
+            .write(|tx| {
+                rows::add_scored(tx, &row)?;
+                rows::put_alert(tx, &alert)?;
+                rows::add_label(tx, &label)?;
+                rows::add_reject(tx, &refusal)
+            })
+            .unwrap();
+    }
+    for (i, text) in HOSTILE.iter().enumerate() {
+        let erased = store.erase("customer", text).unwrap();
+        assert_eq!((erased.events, erased.alerts, erased.labels), (1, 1, 1), "{text:?}");
+        assert!(erased.rejects >= 1 || text.contains('\0'), "{text:?}"); // in JSON it is an escape
+        assert_eq!(store.erase("customer", text).unwrap().events, 0, "it is gone");
+        let of = |n: usize| store.read(move |db| events::by_id(db, &format!("e-{n}"), None)).unwrap().remove(0);
+        let one = of(i);
+        assert!(one.raw.is_none() && !one.json.contains("told") && one.json.contains("0.5"), "{}", one.json);
+        let device = events::EventFilter { entity: Some(("device".into(), format!("d-{i}"))), ..Default::default() };
+        let span = Span { limit: 10, ..Span::default() };
+        assert!(store.read(|db| events::list(db, &device, &span)).unwrap().items.is_empty());
+        let alert = store.read(|db| alerts::get(db, &format!("a-{i}"))).unwrap().unwrap();
+        assert!(alert.entity.is_none() && !alert.json.contains("told"), "{}", alert.json);
+        let verdicts = store.read(|db| labels::in_force(db, &labels::event_target("web", &format!("e-{i}")))).unwrap();
+        assert_eq!((verdicts.len(), &verdicts[0].reason), (1, &None));
+        assert!(i + 1 == HOSTILE.len() || of(i + 1).json.contains("told"), "the others stay");
     }
 }
 
