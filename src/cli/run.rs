@@ -1,5 +1,6 @@
 //! `pulse run`: everything in one process on a data folder, under a tiny parent that starts it again when it dies.
 
+use super::output::print;
 use super::{Code, Failure, Folder, process, reload};
 use crate::app::supervise::{CHILD, RELOAD, supervise};
 use crate::app::{App, AppError, Settings};
@@ -142,7 +143,7 @@ impl RunArgs {
             let settings = self.settings(&config);
             let app = App::start(&settings).await?;
             let mut orders = Orders::new(supervised);
-            announce(&app, &settings);
+            announce(&app, &settings)?;
             reload::serve(&mut orders, self, &config, app.live(), true).await?;
             eprintln!("pulse: stopping");
             app.stop().await?;
@@ -151,13 +152,19 @@ impl RunArgs {
     }
 }
 
-fn announce(app: &App, settings: &Settings) {
-    println!("gateway  {}://{}", settings.gateway_tls.scheme(), app.gateway_addr);
-    println!("sidecar  {}://{}", settings.sidecar_tls.scheme(), app.sidecar_addr);
-    println!("data     {}", settings.data.display());
-    if settings.no_auth {
-        println!("--no-auth: everybody on this machine may send, read and change");
-    }
+/// Who started us may stop reading at any line.
+fn announce(app: &App, settings: &Settings) -> Result<(), Failure> {
+    let open = if settings.no_auth { "\n--no-auth: everybody on this machine may send, read and change" } else { "" };
+    print(false, &(), || {
+        format!(
+            "gateway  {}://{}\nsidecar  {}://{}\ndata     {}{open}",
+            settings.gateway_tls.scheme(),
+            app.gateway_addr,
+            settings.sidecar_tls.scheme(),
+            app.sidecar_addr,
+            settings.data.display()
+        )
+    })
 }
 
 /// A flag that a signal sets.

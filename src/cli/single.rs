@@ -1,5 +1,6 @@
 //! `pulse gateway`, `persist`, `deliver`, `retrain`, `serve`, `export --follow`: one part as a process of its own, on Kafka and a store that all share.
 
+use super::output::print;
 use super::run::{Orders, RunArgs};
 use super::{Failure, Folder, process, reload};
 use crate::app::single::{Running, Single};
@@ -47,7 +48,7 @@ impl SingleArgs {
                 Single::Serve => settings.sidecar_tls.scheme(),
                 Single::Persist | Single::Deliver | Single::Retrain | Single::Export => "http",
             };
-            println!("{which:?}  {scheme}://{}", running.address);
+            print(false, &(), || format!("{which:?}  {scheme}://{}", running.address))?;
             let mut orders = Orders::new(false);
             reload::serve(&mut orders, &args, &config, running.live(), false).await?;
             eprintln!("pulse: stopping");
