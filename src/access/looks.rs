@@ -16,9 +16,18 @@ const ROWS_IN_HOUR: u64 = 50_000;
 const MORE: &str = "(more)";
 /// Characters of an address or entity that are kept: ids have at most 100.
 const CHARS: usize = 250;
-/// Addresses below which persons are to be seen; the dashboard's pages name themselves.
-const PERSONAL: [&str; 5] =
-    ["/api/v1/events", "/api/v1/alerts", "/api/v1/incidents", "/api/v1/rejects", "/api/v1/access-log"];
+/// Addresses below which persons are to be seen: of the API, and of the dashboard, whose first page lists alerts too.
+const PERSONAL: [&str; 9] = [
+    "/api/v1/events",
+    "/api/v1/alerts",
+    "/api/v1/incidents",
+    "/api/v1/rejects",
+    "/api/v1/access-log",
+    "/",
+    "/alerts",
+    "/incidents",
+    "/sources",
+];
 
 /// What is not written yet.
 #[derive(Debug, Default)]
@@ -54,7 +63,7 @@ pub struct Look {
     pub last_ms: i64,
 }
 
-/// Are persons to be seen at this address of the API?
+/// Are persons to be seen at this address?
 pub fn is_personal(path: &str) -> bool {
     let below = |place: &&str| path.strip_prefix(*place).is_some_and(|rest| rest.is_empty() || rest.starts_with('/'));
     PERSONAL.iter().any(below)
@@ -73,6 +82,10 @@ impl Looks {
             false => format!("{} ({prefix})", short(&who.name)),
         };
         self.add(who, short(path), short(entity.unwrap_or_default()), now_ms());
+    }
+    /// One more, of somebody who is signed in.
+    pub fn count_person(&self, name: &str, path: &str) {
+        self.add(short(name), short(path), String::new(), now_ms());
     }
     fn add(&self, who: String, path: String, entity: String, now: i64) {
         let hour_ms = now - now.rem_euclid(HOUR_MS);
@@ -151,7 +164,7 @@ mod tests {
         for path in ["/api/v1/events", "/api/v1/events/o-1", "/api/v1/access-log"] {
             assert!(is_personal(path), "{path}");
         }
-        for path in ["/api/v1/models", "/api/v1/eventsx", "/metrics", "/"] {
+        for path in ["/api/v1/models", "/api/v1/eventsx", "/metrics", "/models"] {
             assert!(!is_personal(path), "{path}");
         }
     }

@@ -327,6 +327,12 @@ impl Access {
     pub fn looked(&self, who: &Principal, path: &str, entity: Option<&str>) {
         self.looks.count(who, path, entity);
     }
+    /// The same of somebody who is signed in. Where nobody is asked who they are, nothing is noted.
+    pub fn saw(&self, name: &str, path: &str) {
+        if !self.is_open() && looks::is_personal(path) {
+            self.looks.count_person(name, path);
+        }
+    }
     fn reload(&self) -> Result<(), AccessError> {
         if let Some(store) = &self.store {
             *self.keys.write().unwrap_or_else(|e| e.into_inner()) = store.read(load)?;

@@ -18,6 +18,21 @@ const FORMS: [(&str, &str); 9] = [
     ("/destinations/x/rotate", "admin"),
 ];
 
+/// Who looked at pages that show persons is in the access log, under their own name.
+#[tokio::test]
+async fn looks_at_persons_are_noted_under_a_name() {
+    let program = Program::start("").await;
+    let mut jar = Jar::sign_in(&program, "vera").await;
+    for page in ["/", "/alerts?status=all", "/alerts/x", "/models", "/health"] {
+        jar.get(&program, page).await;
+    }
+    let found = program.until("access-log?who=vera", |log| log["items"].as_array().is_some_and(|i| i.len() >= 2)).await;
+    let mut paths: Vec<&str> = found["items"].as_array().unwrap().iter().filter_map(|i| i["path"].as_str()).collect();
+    paths.sort_unstable();
+    assert_eq!(paths, ["/", "/alerts"], "{found}");
+    assert!(found["items"].as_array().unwrap().iter().all(|item| item["who"] == "vera"), "{found}");
+}
+
 #[tokio::test]
 async fn nobody_sees_a_page_without_signing_in_and_links_come_back() {
     let program = Program::start("").await;

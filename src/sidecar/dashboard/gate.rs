@@ -179,8 +179,13 @@ pub async fn look(inner: Arc<Inner>, need: Option<Role>, request: Request, next:
     if let Some(turned_away) = turned_away(&visit, need, &head) {
         return guarded(turned_away);
     }
+    let path = head.uri.path().to_owned();
     head.extensions.insert(visit.clone());
-    finish(next.run(Request::from_parts(head, body)).await, &visit)
+    let response = next.run(Request::from_parts(head, body)).await;
+    if need.is_some() && response.status().is_success() {
+        inner.parts.access.saw(visit.name(), &path);
+    }
+    finish(response, &visit)
 }
 
 /// A form: passes when it is ours and the visitor may send it.
