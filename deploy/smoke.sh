@@ -6,6 +6,7 @@ archive=$(realpath "$1")
 work=$(mktemp -d)
 pid=
 finish() {
+    # it may have ended by itself, and nothing here may hide how the trial went
     [ -z "$pid" ] || kill -9 "$pid" 2>/dev/null || true
     rm -rf "$work"
 }

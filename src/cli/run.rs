@@ -228,6 +228,7 @@ pub(super) struct Orders {
 impl Orders {
     /// Listens from now on; must be called inside a runtime. A supervised process is told by its parent too. On a terminal its end is ours.
     pub(super) fn new(supervised: bool) -> Orders {
+        // where the system hands out no signals, the bond to the parent still stops us
         let of = |kind| signal_stream(kind).ok();
         Orders {
             interrupt: of(SignalKind::interrupt()),

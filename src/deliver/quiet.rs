@@ -79,6 +79,7 @@ impl Quiet {
     }
     /// The end of the span that holds `at`.
     fn end(&self, at: &Zoned) -> Option<Timestamp> {
+        // before the first day of all there is none
         let yesterday = at.checked_sub(1.day()).ok();
         let spans = yesterday.iter().chain(std::iter::once(at)).filter_map(|day| self.on(day));
         spans.filter(|(from, to)| *from <= at.timestamp() && at.timestamp() < *to).map(|(_, to)| to).max()

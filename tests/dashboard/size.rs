@@ -87,6 +87,7 @@ async fn pages_are_quick_with_a_full_store_while_events_flow() {
         slow
     };
     tokio::select! {
+        // it sends for ever: only the pages end this
         () = send => unreachable!(),
         slow = ask => assert!(slow.is_empty(), "{slow:?}"),
     }

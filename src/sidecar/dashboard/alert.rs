@@ -295,7 +295,7 @@ fn timeline(whole: &Whole) -> Markup {
     }
 }
 
-/// JSON with line breaks.
+/// JSON with line breaks; what is none is shown as it is.
 pub fn pretty(json: &str) -> String {
     let value: Option<serde_json::Value> = serde_json::from_str(json).ok();
     let text = value.and_then(|value| serde_json::to_string_pretty(&value).ok()).unwrap_or_else(|| json.to_owned());
